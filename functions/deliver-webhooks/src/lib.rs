@@ -1,0 +1,1 @@
+//! Queue or timer consumer: deliver-webhooks.

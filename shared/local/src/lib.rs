@@ -1,0 +1,1 @@
+//! Store and queues on one SQLite file.

@@ -1,0 +1,1 @@
+//! Faults over the storage traits.

@@ -1,0 +1,1 @@
+//! The black-box suite, its peers, the contract suites.
