@@ -3,10 +3,23 @@
 //! The domain knows neither HTTP nor AWS nor SQLite. `edge` knows HTTP and nothing of stores; `shared/local` and
 //! `shared/aws` implement the traits of [`store`]; `shared/connectors/*` those of [`connector`].
 
+pub mod address;
+pub mod app;
+pub mod domain;
+pub mod edge;
+pub mod webhook;
 pub mod clock;
+pub mod capability;
+pub mod config;
+pub mod connector;
+pub mod crypto;
 pub mod error;
+pub mod guard;
 pub mod id;
+pub mod media;
+pub mod qr;
 pub mod redact;
+pub mod sign;
 pub mod store;
 
 pub use error::{Error, Kind, Result, Retry};

@@ -1,1 +1,24 @@
 //! The black-box suite, its peers, the contract suites.
+
+pub mod harness;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod quickstart;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod seed001;
+#[cfg(test)]
+mod tenants;

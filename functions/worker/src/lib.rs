@@ -1,1 +1,157 @@
-//! Holds the platform sockets.
+//! Holds the platform sockets: one supervisor a connected account, under the lease of the account's shard.
+//!
+//! * [`Worker::start`] follows the lease: for every shard that it owns it starts the shard's instances and receives its
+//!   command queue ([`shard`]).
+//! * A supervisor takes its instance over, opens the line, and lets commands and updates happen in their order
+//!   (`supervisor`, `commands`, `sending`, `emitter`).
+//! * What is durable, and how, is the domain's business: `shared::domain::owner`.
+//!
+//! What must not live here: anything about one platform (those are connectors), and how things are stored.
+
+mod backoff;
+mod commands;
+mod control;
+mod dead;
+mod emitter;
+mod gauges;
+mod in_hand;
+mod lease;
+mod lines;
+mod locks;
+mod port;
+mod registry;
+mod sending;
+mod shard;
+mod supervisor;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use shared::app::AppState;
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    dead::bury_dead,
+    lease::{Lease, LocalLease, Shards},
+    registry::{Connectors, connectors},
+};
+use self::shard::Shard;
+
+/// How a worker behaves. The defaults are for the local home.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Instances that are taken over and opened at the same time.
+    pub starts_at_once: usize,
+    /// Commands received at once: at most 10 on SQS.
+    pub batch: usize,
+    /// How long a receive waits.
+    pub poll: Duration,
+    /// A line whose platform gives signs of life and then none for that long is closed and opened anew.
+    pub watchdog: Duration,
+    /// How long the platform may take to answer a question.
+    pub ask: Duration,
+    /// How long a send may take beyond the typing that it shows.
+    pub send: Duration,
+    /// How long opening, closing and logging out may take.
+    pub open: Duration,
+    /// At the start of a paired instance, how long its sends wait for the line before they are parked.
+    pub first_open: Duration,
+    /// First and longest pause before a line is opened again.
+    pub reopen: (Duration, Duration),
+    /// How long work in hand may take when the worker stops.
+    pub stop: Duration,
+    /// How often dead letters are looked for.
+    pub bury: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            starts_at_once: 50,
+            batch: 64,
+            poll: Duration::from_secs(20),
+            watchdog: Duration::from_secs(60),
+            ask: Duration::from_secs(20),
+            send: Duration::from_secs(60),
+            open: Duration::from_secs(15),
+            first_open: Duration::from_secs(3),
+            reopen: (Duration::from_secs(1), Duration::from_secs(300)),
+            stop: Duration::from_secs(10),
+            bury: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What all supervisors share.
+pub(crate) struct Context {
+    pub(crate) app: AppState,
+    pub(crate) connectors: Connectors,
+    pub(crate) lease: Arc<dyn Lease>,
+    pub(crate) settings: Settings,
+    pub(crate) starts: Semaphore,
+}
+
+/// A running worker.
+pub struct Worker {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts to hold the instances of the shards that `lease` owns.
+    pub fn start(app: AppState, connectors: Connectors, lease: Arc<dyn Lease>, settings: Settings) -> Self {
+        let stop = CancellationToken::new();
+        let starts = Semaphore::new(settings.starts_at_once.max(1));
+        let context = Arc::new(Context { app, connectors, lease, settings, starts });
+        let task = tokio::spawn(follow_lease(context, stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Stops in good order: receives nothing more, finishes what is in hand (bounded), closes the lines without logging out.
+    /// What was not finished is in the queues as before.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the worker ended badly");
+        }
+    }
+}
+
+/// Has a running [`Shard`] for every shard of the lease, until `stop`.
+async fn follow_lease(context: Arc<Context>, stop: CancellationToken) {
+    let mut owned = context.lease.owned();
+    let mut running: BTreeMap<u16, Shard> = BTreeMap::new();
+    let mut bury = tokio::time::interval(context.settings.bury);
+    bury.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let shards: Shards = owned.borrow_and_update().clone();
+        let lost: Vec<u16> = running.keys().filter(|shard| !shards.contains_key(shard)).copied().collect();
+        for shard in lost {
+            if let Some(shard) = running.remove(&shard) {
+                shard.lose().await;
+            }
+        }
+        for (shard, floor) in shards.iter() {
+            running.entry(*shard).or_insert_with(|| Shard::start(Arc::clone(&context), *shard, *floor));
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = owned.changed() => {
+                if changed.is_err() {
+                    // The lease is gone with its last shards: nothing may go on under it.
+                    break;
+                }
+            }
+            _ = bury.tick() => {
+                let shards: Vec<u16> = running.keys().copied().collect();
+                if let Err(error) = bury_dead(&context.app, &shards).await {
+                    tracing::warn!(%error, "dead commands were not looked at");
+                }
+            }
+        }
+    }
+    futures_util::future::join_all(running.into_values().map(Shard::stop)).await;
+}

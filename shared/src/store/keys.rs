@@ -1,2 +1,284 @@
 //! Every key of the one table, in one place (protocol.md §1). Texts that users supply (addresses, e-mails, names) never
-//! appear in keys: they are hashed with the deployment's index key first ([`crate::crypto::Keyring::index`]).
+//! appear in keys: they are hashed with the deployment's index key first ([`crate::crypto::Keyring::index`]); such parameters
+//! are called `…_hash` here.
+
+use super::Key;
+use crate::{
+    clock::Millis,
+    id::{ChatKey, InstanceId, JobId, KeyId, UserId},
+};
+
+/// Sort key of items that are alone in their partition.
+const ONLY: &str = ".";
+
+// Deployment
+
+pub fn keyring() -> Key {
+    Key::new("SYS", "keyring")
+}
+
+/// Where the last sweep of waiting timers ended.
+pub fn sweep_mark() -> Key {
+    Key::new("SYS", "sweep")
+}
+
+/// Who the first administrator is, and which `ADMIN_API_KEY` is in force.
+pub fn first_admin() -> Key {
+    Key::new("SYS", "admin")
+}
+
+// Accounts
+
+pub fn user(id: &UserId) -> Key {
+    Key::new(format!("U#{id}"), ONLY)
+}
+
+/// Scoped keys of a user lie beside it, so that one batch read gets both.
+pub fn scoped_key(user: &UserId, id: &KeyId) -> Key {
+    Key::new(format!("U#{user}"), format!("key#{id}"))
+}
+
+pub fn scoped_keys(user: &UserId) -> (String, String) {
+    (format!("U#{user}"), "key#".into())
+}
+
+pub fn email(email_hash: &str) -> Key {
+    Key::new(format!("UE#{email_hash}"), ONLY)
+}
+
+pub fn username(name_hash: &str) -> Key {
+    Key::new(format!("UN#{name_hash}"), ONLY)
+}
+
+/// Keys that were not made by us (`ADMIN_API_KEY`), by SHA-256.
+pub fn foreign_api_key(sha256: &str) -> Key {
+    Key::new(format!("AK#{sha256}"), ONLY)
+}
+
+/// Index partition of all users, by creation.
+pub const ALL_USERS: &str = "LU";
+
+/// An invitation to register, by SHA-256 of its code.
+pub fn invite(sha256: &str) -> Key {
+    Key::new(format!("IN#{sha256}"), ONLY)
+}
+
+/// Failed logins of an address and account within a minute.
+pub fn login_throttle(hash: &str) -> Key {
+    Key::new(format!("LT#{hash}"), ONLY)
+}
+
+// Instances
+
+pub fn instance(id: &InstanceId) -> Key {
+    Key::new(format!("I#{id}"), "meta")
+}
+
+/// Owner epoch and the log's marks.
+pub fn owner(id: &InstanceId) -> Key {
+    Key::new(format!("I#{id}"), "owner")
+}
+
+/// State of a webhook endpoint: failures in a row, breaker.
+pub fn endpoint_state(id: &InstanceId, endpoint: &str) -> Key {
+    Key::new(format!("I#{id}"), format!("ep#{endpoint}"))
+}
+
+/// Index partition of a user's instances, by creation.
+pub fn instances_of(user: &UserId) -> String {
+    format!("LI#{user}")
+}
+
+/// Index partition of the instances of a shard: what a worker starts.
+pub fn shard_instances(shard: u16) -> String {
+    format!("LS#{shard}")
+}
+
+/// An instance's place in its shard's list: an item of its own, since an item has one place in the index.
+pub fn placement(id: &InstanceId) -> Key {
+    Key::new(format!("I#{id}"), "placement")
+}
+
+/// Address → instance.
+pub fn address(platform: &str, address_hash: &str, id: &InstanceId) -> Key {
+    Key::new(format!("AD#{platform}#{address_hash}"), id.as_str())
+}
+
+pub fn activity(id: &InstanceId) -> String {
+    format!("AC#{id}")
+}
+
+pub fn activity_entry(id: &InstanceId, at: Millis, ulid: &str) -> Key {
+    Key::new(activity(id), format!("{}{ulid}", at.digits()))
+}
+
+// Messages
+
+/// Partition of the message with this platform id: one of 16.
+pub fn messages(id: &InstanceId, pmid: &str) -> String {
+    // FNV-1a: any spread will do, as long as it never changes.
+    let hash = pmid.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("M#{id}#{:x}", (hash ^ (hash >> 16)) & 15)
+}
+
+/// A message. `sender_hash` is `me` for our own.
+pub fn message(id: &InstanceId, pmid: &str, chat: &ChatKey, sender_hash: &str) -> Key {
+    Key::new(messages(id, pmid), message_sort(pmid, chat, sender_hash))
+}
+
+/// The sort key alone: what log entries and commands refer to a message by.
+pub fn message_sort(pmid: &str, chat: &ChatKey, sender_hash: &str) -> String {
+    format!("{pmid}#{chat}#{sender_hash}")
+}
+
+/// The key of the message that such a reference means.
+pub fn message_by_sort(id: &InstanceId, sort: &str) -> Key {
+    let pmid = sort.split('#').next().unwrap_or(sort);
+    Key::new(messages(id, pmid), sort)
+}
+
+/// The part of a message that does not fit into its head.
+pub fn message_body(head: &Key) -> Key {
+    Key::new(head.pk.replacen("M#", "MB#", 1), head.sk.clone())
+}
+
+/// Platform id → message, where the platform assigns ids after the fact.
+pub fn message_alias(id: &InstanceId, pmid: &str, chat: &ChatKey) -> Key {
+    Key::new(messages(id, pmid), format!("{pmid}#{chat}#alias"))
+}
+
+/// Index partition of a chat's history.
+pub fn history(id: &InstanceId, chat: &ChatKey) -> String {
+    format!("H#{id}#{chat}")
+}
+
+/// A send that waits until its instance can send again.
+pub fn parked(id: &InstanceId, accepted: Millis, sort: &str) -> Key {
+    Key::new(parked_of(id), format!("{}{sort}", accepted.digits()))
+}
+
+pub fn parked_of(id: &InstanceId) -> String {
+    format!("O#{id}")
+}
+
+// Chats, contacts, rooms
+
+pub fn chats(id: &InstanceId) -> String {
+    format!("C#{id}")
+}
+
+pub fn chat(id: &InstanceId, chat: &ChatKey) -> Key {
+    Key::new(chats(id), chat.as_str())
+}
+
+/// Address → chat key, only where it is not the derived one.
+pub fn chat_alias(id: &InstanceId, address_hash: &str) -> Key {
+    Key::new(format!("CA#{id}"), address_hash)
+}
+
+pub fn chat_aliases(id: &InstanceId) -> String {
+    format!("CA#{id}")
+}
+
+pub fn contacts(id: &InstanceId) -> String {
+    format!("CT#{id}")
+}
+
+pub fn contact(id: &InstanceId, address_hash: &str) -> Key {
+    Key::new(contacts(id), address_hash)
+}
+
+pub fn rooms(id: &InstanceId) -> String {
+    format!("R#{id}")
+}
+
+pub fn room(id: &InstanceId, room_hash: &str) -> Key {
+    Key::new(rooms(id), room_hash)
+}
+
+// Statistics
+
+pub fn stats(id: &InstanceId) -> String {
+    format!("ST#{id}")
+}
+
+/// One UTC day of an instance.
+pub fn stats_day(id: &InstanceId, day: Millis) -> Key {
+    Key::new(stats(id), day.yyyymmdd())
+}
+
+pub fn calls(id: &InstanceId) -> String {
+    format!("SC#{id}")
+}
+
+/// API calls of a day that are not sends: added, not folded.
+pub fn calls_day(id: &InstanceId, day: Millis) -> Key {
+    Key::new(calls(id), day.yyyymmdd())
+}
+
+/// That a used-up quota was told of in this window.
+pub fn limit_notice(id: &InstanceId, names: &str, window: i64) -> Key {
+    Key::new(format!("I#{id}"), format!("limit#{window}#{names}"))
+}
+
+// Webhooks
+
+/// Deliveries of events of that day.
+pub fn deliveries(id: &InstanceId, day: Millis) -> String {
+    format!("D#{id}#{}", day.yyyymmdd())
+}
+
+pub fn delivery(id: &InstanceId, day: Millis, seq: u64, endpoint: &str) -> Key {
+    Key::new(deliveries(id, day), format!("{seq:012}#{endpoint}"))
+}
+
+/// Index partition of all deliveries of an instance in one state (`retrying`, `dead`).
+pub fn deliveries_in(id: &InstanceId, status: &str) -> String {
+    format!("DX#{id}#{status}")
+}
+
+/// How many deliveries of a day succeeded, remembered.
+pub fn delivered(id: &InstanceId, day: Millis) -> Key {
+    Key::new(delivered_days(id), day.yyyymmdd())
+}
+
+pub fn delivered_days(id: &InstanceId) -> String {
+    format!("DC#{id}")
+}
+
+/// `endpoint` is `{instance}/{name}`.
+pub fn lanes(endpoint: &str) -> String {
+    format!("L#{endpoint}")
+}
+
+pub fn lane(endpoint: &str, chat: &str) -> Key {
+    Key::new(lanes(endpoint), chat)
+}
+
+/// Timers more than 15 minutes ahead, in buckets of 15 minutes, each in eight parts.
+pub fn due(bucket: i64, part: u8) -> String {
+    format!("DUE#{bucket}#{part}")
+}
+
+// Sandbox
+
+/// Every `kind` that the sandbox keeps rows under, so that a deletion finds them.
+pub const SANDBOX_KINDS: [&str; 4] = ["state", "outbox", "due", "groups"];
+
+pub fn sandbox(id: &InstanceId, kind: &str) -> String {
+    format!("SB#{id}#{kind}")
+}
+
+// Jobs, idempotency, session state
+
+pub fn job(id: &JobId) -> Key {
+    Key::new(format!("J#{id}"), ONLY)
+}
+
+pub fn idempotency(user: &UserId, hash: &str) -> Key {
+    Key::new(format!("K#{user}#{hash}"), ONLY)
+}
+
+pub fn session(id: &InstanceId) -> String {
+    format!("X#{id}")
+}

@@ -1,0 +1,54 @@
+//! A batch that SQS hands to the Lambda function. What is not named in the answer is deleted by SQS.
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+use shared::{store::Doc, webhook::Courier};
+use tokio::time::Instant;
+
+use crate::batch::{self, Record};
+
+/// Works off the batch. `until`: when the invocation ends; what cannot be begun in time is given back.
+///
+/// The function's event sources must report batch item failures (`FunctionResponseTypes`).
+pub async fn handle(courier: &Courier, event: SqsEvent, until: Option<Instant>) -> SqsBatchResponse {
+    let records = event.records.into_iter().map(record).collect();
+    let groups = batch::groups(records);
+    let rests = join_all(groups.into_iter().map(|group| batch::work_off(courier, group, until, || {}))).await;
+    let mut response = SqsBatchResponse::default();
+    for record in rests.into_iter().flat_map(|rest| rest.records) {
+        response.add_failure(record.id);
+    }
+    response
+}
+
+fn record(message: SqsMessage) -> Record {
+    let attribute = |name: &str| message.attributes.get(name).cloned();
+    let body: Option<Doc> = message.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
+    Record {
+        group: attribute("MessageGroupId").unwrap_or_default(),
+        receives: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
+        id: message.message_id.unwrap_or_default(),
+        // A body that is not ours decodes to no work: it is given back until it is a dead letter.
+        body: body.unwrap_or_default(),
+        receipt: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_becomes_a_record() {
+        let event: SqsEvent = serde_json::from_str(
+            r#"{"Records":[{"messageId":"m1","body":"{\"v\":1,\"seq\":7}",
+                "attributes":{"ApproximateReceiveCount":"3","MessageGroupId":"i/webhook/c"}},
+                {"messageId":"m2","body":"not json","attributes":{}}]}"#,
+        )
+        .expect("an event");
+        let records: Vec<Record> = event.records.into_iter().map(record).collect();
+        assert_eq!((records[0].id.as_str(), records[0].group.as_str(), records[0].receives), ("m1", "i/webhook/c", 3));
+        assert_eq!(records[0].body["seq"], 7);
+        assert_eq!((records[1].receives, records[1].body.len()), (1, 0));
+    }
+}

@@ -1,0 +1,180 @@
+//! The event log as users read it: by cursor, by long poll, by Server-Sent Events.
+//!
+//! A cursor is the sequence number of the last event that was seen. Numbers have no gaps, so no reader of `after` skips one.
+
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    http::HeaderMap,
+    response::{
+        IntoResponse as _, Response, Sse,
+        sse::{Event as Frame, KeepAlive},
+    },
+};
+use futures_util::stream;
+use serde_json::json;
+use shared::{
+    Error, Kind as ErrorKind,
+    app::{App, AppState},
+    domain::{
+        access::Scope,
+        event::{self, Event, Kind},
+        instance::Instance,
+    },
+    edge::{Owned, Reject, query::Params},
+    store::log,
+};
+
+use crate::Answer;
+
+fn types(params: &Params) -> Result<Vec<Kind>, Error> {
+    let kind = |name: &str| Kind::parse(name).ok_or_else(|| Error::invalid("types", "types must be names of events"));
+    params.list("types").into_iter().map(kind).collect()
+}
+
+fn number(field: &'static str, text: &str) -> Result<u64, Error> {
+    // As far as a signed number goes: what JSON and databases of users can hold.
+    text.parse::<u64>()
+        .ok()
+        .filter(|number| i64::try_from(*number).is_ok())
+        .ok_or_else(|| Error::invalid(field, format!("{field} must be a cursor that an answer gave")))
+}
+
+/// `GET /api/instances/{instanceId}/events?after=&limit=&types=&wait=`.
+pub(crate) async fn list_events(State(app): State<AppState>, params: Params, owned: Owned) -> Answer {
+    let Owned { instance, .. } = owned.with(Scope::MessagesRead)?;
+    let limit = params.limit(500, 100)?;
+    // No answer takes longer than 20 s, reading included.
+    let wait = Duration::from_secs(params.number("wait", 0..=20, 0)?).min(Duration::from_millis(19_500));
+    let types = types(&params)?;
+    let after = params.text("after").map(|text| number("after", text)).transpose()?;
+    let deadline = app.clock.monotonic() + wait;
+    let mut seen = start(&app, &instance, after).await?;
+    let mut events = Vec::new();
+    let more = loop {
+        let page = log::read(app.store.as_ref(), instance.id.as_str(), seen, limit).await?;
+        let full = page.len() == limit;
+        if let Some(last) = page.last() {
+            seen = last.seq;
+        }
+        let wanted: Vec<_> = page
+            .into_iter()
+            .filter(|entry| types.is_empty() || Kind::parse(&entry.body.kind).is_some_and(|kind| types.contains(&kind)))
+            .collect();
+        events.extend(event::materialise(&app, &instance, &wanted).await?);
+        if !events.is_empty() {
+            break full;
+        }
+        if full {
+            continue;
+        }
+        let left = deadline.saturating_sub(app.clock.monotonic());
+        if left.is_zero() || app.closing.is_cancelled() {
+            break false;
+        }
+        tokio::select! {
+            () = app.store.changed(instance.id.as_str(), seen, left) => {}
+            () = app.closing.cancelled() => {}
+        }
+    };
+    Ok(axum::Json(json!({ "events": events, "nextCursor": seen.to_string(), "hasMore": more })))
+}
+
+/// Where to read on: `after`, or before the oldest entry that is still there. Errors with 410 when the log no longer reaches
+/// back to `after`.
+async fn start(app: &App, instance: &Instance, after: Option<u64>) -> Result<u64, Error> {
+    let (store, name) = (app.store.as_ref(), instance.id.as_str());
+    let tail = app.store.tail(name).await?.seq;
+    let after = match after {
+        // Ahead of the log: as if at its end, and what comes next is seen.
+        Some(after) => after.min(tail),
+        None => {
+            let mut bucket = 0;
+            while bucket * log::BUCKET <= tail {
+                let first = log::read(store, name, (bucket * log::BUCKET).saturating_sub(1), 1).await?;
+                if let Some(first) = first.first() {
+                    return Ok(first.seq - 1);
+                }
+                bucket += 1;
+            }
+            return Ok(tail);
+        }
+    };
+    if after < tail && !log::exists(store, name, after + 1).await? {
+        return Err(Error::new(ErrorKind::Gone, "CURSOR_EXPIRED", "Events are kept for 30 days: this cursor is older")
+            .field("after"));
+    }
+    Ok(after)
+}
+
+/// `GET /api/instances/{instanceId}/events/stream`: Server-Sent Events; `Last-Event-ID` (or `after`) resumes, without either
+/// it begins with what comes next.
+pub(crate) async fn stream_events(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    params: Params,
+    owned: Owned,
+) -> Result<Response, Reject> {
+    let Owned { instance, .. } = owned.with(Scope::MessagesRead)?;
+    let types = types(&params)?;
+    let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
+    let after = match (last, params.text("after")) {
+        (Some(text), _) => Some(number("Last-Event-ID", text)?),
+        (None, Some(text)) => Some(number("after", text)?),
+        (None, None) => None,
+    };
+    let seen = match after {
+        Some(after) => start(&app, &instance, Some(after)).await?,
+        None => app.store.tail(instance.id.as_str()).await?.seq,
+    };
+    let reader = Reader { app, instance, types, seen, ready: VecDeque::new() };
+    let frames = stream::unfold(reader, |mut reader| async {
+        let event = reader.next().await?;
+        let frame = Frame::default().id(event.seq.to_string()).event(&event.kind).json_data(&event).ok()?;
+        Some((Ok::<_, Infallible>(frame), reader))
+    });
+    Ok(Sse::new(frames).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+}
+
+struct Reader {
+    app: AppState,
+    instance: Instance,
+    types: Vec<Kind>,
+    seen: u64,
+    ready: VecDeque<Event>,
+}
+
+impl Reader {
+    /// The next event; `None` ends the stream: at shutdown, and when the store fails (the client resumes).
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.app.closing.is_cancelled() {
+                return None;
+            }
+            let (app, name) = (&self.app, self.instance.id.as_str());
+            let page = log::read(app.store.as_ref(), name, self.seen, 100).await.ok()?;
+            let Some(last) = page.last().map(|entry| entry.seq) else {
+                tokio::select! {
+                    () = app.store.changed(name, self.seen, Duration::from_secs(60)) => {}
+                    () = app.closing.cancelled() => return None,
+                }
+                // Whoever deletes the instance ends its streams.
+                shared::domain::instance::find(app, &self.instance.id).await.ok()??;
+                continue;
+            };
+            self.seen = last;
+            let wanted: Vec<_> = page
+                .into_iter()
+                .filter(|entry| {
+                    self.types.is_empty()
+                        || Kind::parse(&entry.body.kind).is_some_and(|kind| self.types.contains(&kind))
+                })
+                .collect();
+            self.ready.extend(event::materialise(app, &self.instance, &wanted).await.ok()?);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Create, list, read and change instances.
+
+use axum::{extract::State, http::StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::{
+    Error,
+    address::Platform,
+    app::{App, AppState},
+    capability::{self, Transport},
+    clock::Millis,
+    connector::{Action, Command},
+    crypto,
+    domain::{
+        access::{Caller, Scope},
+        activity::{self, Action as Noted},
+        endpoint::Webhook,
+        instance::{self, Instance, Mode, Status},
+        job, view,
+    },
+    edge::{Allocated, Json, Json2, Owned, Reject, query::Params},
+    id::InstanceId,
+    store::{Change, CommitError, Cond, Item, Unit, Write, keys},
+};
+
+use crate::{Answer, settings::Settings};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Create {
+    platform: Option<Platform>,
+    transport: Option<Transport>,
+    mode: Option<Mode>,
+}
+
+/// `POST /api/instances` → 201.
+pub(crate) async fn create_instance(
+    State(app): State<AppState>,
+    caller: Caller,
+    allocated: Allocated,
+    Json2(body, settings): Json2<Create, Settings>,
+) -> Result<(StatusCode, axum::Json<Value>), Reject> {
+    caller.require(Scope::InstancesManage)?;
+    if caller.is_limited_to_instances() {
+        return Err(Error::forbidden("This API key is for some instances only").code("SCOPE_REQUIRED").into());
+    }
+    if settings.name.is_none() {
+        return Err(Error::invalid("name", "Name is required").into());
+    }
+    let platform = body.platform.unwrap_or(Platform::Whatsapp);
+    let transport = body.transport.unwrap_or(capability::default_transport(platform));
+    capability::capability(platform, transport)?;
+    let mode = body.mode.unwrap_or(Mode::Live);
+    if platform == Platform::Wecom && mode == Mode::Live {
+        let guid = settings.credentials.as_ref().and_then(|credentials| credentials.as_ref()?.get("guid")?.as_str());
+        if guid.is_none_or(str::is_empty) {
+            return Err(Error::invalid("credentials.guid", "credentials.guid is required for wecom").into());
+        }
+    }
+    let now = app.clock.now();
+    // Derived from the allocated ULID, so that a repeated request meets the first row.
+    let id = InstanceId::new(allocated.short());
+    let mut instance = Instance {
+        v: instance::VERSION,
+        shard: shard_of(&app, &id),
+        id,
+        user_id: caller.id().clone(),
+        platform,
+        transport,
+        mode,
+        name: String::new(),
+        description: None,
+        created_at: now,
+        updated_at: now,
+        webhook: Webhook::default(),
+        credentials: None,
+        proxy: None,
+        limits: None,
+        deleting: false,
+        epoch: 0,
+        status: Status::Connecting,
+        reason: None,
+        status_at: now,
+        paired: false,
+        address: None,
+        account_name: None,
+        qr: None,
+        last_seen_at: None,
+    };
+    settings.apply(&app, &mut instance)?;
+    let generated = if instance.webhook.secrets.is_empty() {
+        let secret = crypto::random_text()?;
+        instance.webhook.rotate(&app, &instance.id.clone(), &secret)?;
+        Some(secret)
+    } else {
+        None
+    };
+    let start = Command::new(instance.id.clone(), Action::Start);
+    let unit = Unit {
+        writes: vec![
+            Write::create(instance::item(&instance)?),
+            Write::put(instance::placement(&instance)?),
+            activity::note(&app, &instance.id, Noted::InstanceCreated, json!({}))?,
+        ],
+        enqueue: vec![job::command_message(&instance, &start, &format!("start/{}", instance.id))?],
+        ..Unit::default()
+    };
+    match app.store.commit(unit).await {
+        // A conflict: this very request came before, and its answer was lost.
+        Ok(_) | Err(CommitError::Conflict { which: 0, .. }) => {}
+        Err(error) => return Err(Error::from(error).into()),
+    }
+    let mut doc = view::instance_with_status(&app, &instance);
+    if let Some(secret) = generated {
+        doc.insert("webhookSecret".into(), secret.into());
+    }
+    Ok((StatusCode::CREATED, axum::Json(doc.into())))
+}
+
+/// Spreads instances over the shards by their id.
+fn shard_of(app: &App, id: &InstanceId) -> u16 {
+    let hash = id.as_str().bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    u16::try_from(hash % u32::from(app.config.worker_shards.max(1))).unwrap_or(0)
+}
+
+/// `GET /api/instances`: one's own; up to 1,000, or `limit` a page, with `nextCursor`.
+pub(crate) async fn list_instances(State(app): State<AppState>, caller: Caller, params: Params) -> Answer {
+    let (limit, cursor) = (params.limit(1000, 1000)?, params.cursor("cursor")?);
+    let (instances, next) = instance::of_user(&app, caller.id(), limit, cursor).await?;
+    let instances: Vec<_> = instances
+        .iter()
+        .filter(|instance| caller.covers(&instance.id))
+        .map(|instance| view::instance_with_status(&app, instance))
+        .collect();
+    Ok(axum::Json(json!({ "instances": instances, "nextCursor": next.map(|next| next.encode()) })))
+}
+
+/// `GET /api/instances/{instanceId}`.
+pub(crate) async fn get_instance(State(app): State<AppState>, Owned { instance, .. }: Owned) -> Answer {
+    Ok(axum::Json(view::instance_with_status(&app, &instance).into()))
+}
+
+/// `GET /api/instances/{instanceId}/capabilities`.
+pub(crate) async fn get_capabilities(Owned { instance, .. }: Owned) -> Answer {
+    Ok(axum::Json(serde_json::to_value(instance.capability()?).map_err(Error::from)?))
+}
+
+/// `PUT /api/instances/{instanceId}`: changes what is given.
+pub(crate) async fn update_instance(
+    State(app): State<AppState>,
+    owned: Owned,
+    Json(settings): Json<Settings>,
+) -> Answer {
+    let Owned { mut instance, .. } = owned.with(Scope::InstancesManage)?;
+    let before = instance.updated_at;
+    settings.apply(&app, &mut instance)?;
+    // Strictly later, so that the condition tells two changes within a millisecond apart.
+    instance.updated_at = Millis(app.clock.now().0.max(before.0 + 1));
+    let reconfigure = Command::new(instance.id.clone(), Action::Reconfigure);
+    let unit = Unit {
+        writes: vec![
+            Write::update(keys::instance(&instance.id), change(&instance)?)
+                .only_if(Cond::All(vec![Cond::eq("updatedAt", before.0), Cond::lacks("deleting")])),
+            activity::note(&app, &instance.id, Noted::InstanceUpdated, json!({}))?,
+        ],
+        enqueue: vec![job::command_message(&instance, &reconfigure, &format!("set/{}", instance.updated_at.0))?],
+        ..Unit::default()
+    };
+    match app.store.commit(unit).await {
+        Ok(_) => Ok(axum::Json(view::instance_with_status(&app, &instance).into())),
+        Err(CommitError::Conflict { old: Some(old), .. }) if !old.doc.contains_key("deleting") => {
+            Err(Error::conflict("CONCURRENT_UPDATE", "The instance was changed at the same time, please try again")
+                .into())
+        }
+        Err(CommitError::Conflict { .. }) => Err(instance::unknown().into()),
+        Err(error) => Err(Error::from(error).into()),
+    }
+}
+
+/// The settings' attributes of the row: what HTTP functions write, and nothing that the owner writes.
+fn change(instance: &Instance) -> shared::Result<Change> {
+    let row = Item::new(keys::instance(&instance.id), instance)?.doc;
+    let mut change = Change::default();
+    for name in ["name", "description", "webhook", "credentials", "proxy", "limits", "updatedAt"] {
+        change = change.set_or_remove(name, row.get(name).cloned());
+    }
+    Ok(change)
+}

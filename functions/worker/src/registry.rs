@@ -1,0 +1,46 @@
+//! Which connector holds an account.
+
+use std::{collections::HashMap, sync::Arc};
+
+use connector_sandbox::SandboxConnector;
+use shared::{
+    Result,
+    address::Platform,
+    app::App,
+    capability::Transport,
+    connector::Connector,
+    domain::instance::{Instance, Mode},
+};
+
+/// Connectors by platform and transport, and the sandbox for instances of every platform.
+pub struct Connectors {
+    live: HashMap<(Platform, Transport), Arc<dyn Connector>>,
+    sandbox: Arc<dyn Connector>,
+}
+
+impl Connectors {
+    pub fn new(sandbox: Arc<dyn Connector>) -> Self {
+        Self { live: HashMap::new(), sandbox }
+    }
+
+    /// Adds a connector under what its capability record says that it is.
+    #[must_use]
+    pub fn with(mut self, connector: Arc<dyn Connector>) -> Self {
+        let capability = connector.capability();
+        self.live.insert((capability.platform, capability.transport), connector);
+        self
+    }
+
+    pub(crate) fn of(&self, instance: &Instance) -> Option<Arc<dyn Connector>> {
+        match instance.mode {
+            Mode::Sandbox => Some(Arc::clone(&self.sandbox)),
+            Mode::Live => self.live.get(&(instance.platform, instance.transport)).cloned(),
+        }
+    }
+}
+
+/// All connectors that a worker links.
+pub fn connectors(app: &App) -> Result<Connectors> {
+    let sandbox = SandboxConnector::new(Arc::clone(&app.store), Arc::clone(&app.clock))?;
+    Ok(Connectors::new(Arc::new(sandbox)))
+}

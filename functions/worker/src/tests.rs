@@ -1,0 +1,7 @@
+//! The worker over SQLite: what a crash leaves behind is healed, and a sandbox account lives through a day.
+
+mod bed;
+mod fence;
+mod flow;
+mod order;
+mod redelivery;

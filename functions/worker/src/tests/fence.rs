@@ -1,0 +1,57 @@
+//! A stale owner writes nothing.
+
+use shared::{
+    address::Platform,
+    connector::{Closed, SessionStore as _},
+    domain::{instance::Status, owner::Owner},
+    store::CommitError,
+};
+
+use super::bed::Bed;
+
+#[tokio::test]
+async fn a_stale_owner_is_refused_everywhere() {
+    let bed = Bed::serial().await;
+    let instance = bed.paired(Platform::Whatsapp).await;
+    let take = || async { Owner::take_over(bed.app.clone(), &instance.id, 0).await.expect("works").expect("is there") };
+    let old = take().await;
+    old.session().put(vec![("key".into(), Some(b"old".to_vec()))]).await.expect("is the owner");
+    let new = take().await;
+    assert!(new.epoch() > old.epoch());
+    let fenced = |result: Result<(), CommitError>| matches!(result, Err(CommitError::Fenced { .. }));
+    assert!(fenced(old.received(&bed.incoming("a", "late")).await.map(drop)), "a log entry");
+    assert!(fenced(old.opened("15550100000@s.whatsapp.net", "Me").await), "a status");
+    assert!(fenced(old.closed(Closed::Unreachable, true).await), "a status");
+    let error = old.session().put(vec![("key".into(), Some(b"stale".to_vec()))]).await.expect_err("is fenced");
+    assert_eq!(error.code, "FENCED");
+    let session = new.session();
+    assert_eq!(session.get("key").await.expect("reads").as_deref(), Some(b"old".as_slice()));
+    // The row of the message may be there: it is a fact. The new owner tells of it.
+    new.received(&bed.incoming("a", "late")).await.expect("works");
+    let told = bed.log(&instance).await.iter().filter(|entry| entry.body.key.starts_with("recv/a#")).count();
+    assert_eq!(told, 1);
+    session.put(vec![("key2".into(), Some(vec![1]))]).await.expect("works");
+    assert_eq!(session.list("key", Some("key"), 10).await.expect("lists"), [("key2".to_owned(), vec![1])]);
+    session.clear().await.expect("works");
+    assert_eq!(session.get("key").await.expect("reads"), None);
+}
+
+#[tokio::test]
+async fn a_take_over_tells_of_the_restart_and_dispatches_again() {
+    let bed = Bed::new().await;
+    let instance = bed.paired(Platform::Whatsapp).await;
+    let old = Owner::take_over(bed.app.clone(), &instance.id, 0).await.expect("works").expect("is there");
+    old.opened("15550100000@s.whatsapp.net", "Me").await.expect("works");
+    old.received(&bed.incoming("a", "hello")).await.expect("works");
+    assert!(old.mark_is_behind());
+    old.save_mark().await.expect("saves");
+    assert!(!old.mark_is_behind());
+    drop(old);
+    let new = Owner::take_over(bed.app.clone(), &instance.id, 9).await.expect("works").expect("is there");
+    assert_eq!(new.epoch(), 9, "the lease's floor");
+    assert_eq!(new.instance().status, Status::Connecting);
+    let kinds: Vec<String> = bed.log(&instance).await.into_iter().map(|entry| entry.body.kind).collect();
+    let expected =
+        ["owner_changed", "connection_opened", "message_received", "owner_changed", "connection_closed"];
+    assert_eq!(kinds, expected);
+}

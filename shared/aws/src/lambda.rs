@@ -1,0 +1,124 @@
+//! Starting a Lambda function: log, configuration, clients, app; and serving HTTP groups behind API Gateway. What a function's
+//! `main.rs` calls, so that none of it is done twice.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{Router, body::Body, http::Request};
+use lambda_http::{RequestExt as _, request::RequestContext, service_fn, tower::ServiceExt as _};
+use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
+use shared::{
+    Error, Result,
+    app::{App, AppState, Parts},
+    clock::{Clock, SystemClock},
+    config::{Config, LogFormat, Source},
+    domain::{calls, user},
+    edge::{self, PeerIp},
+    media::Media,
+    store::meter::Meter,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{Aws, Settings};
+
+/// What a function's `main` may end with.
+pub type Failure = lambda_http::Error;
+
+/// Serves route groups behind API Gateway's HTTP API until the runtime ends the process.
+pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
+    let app = app().await?;
+    first_start(&app).await?;
+    let router = edge::finish(groups, Arc::clone(&app))?;
+    let handler = service_fn(move |request: lambda_http::Request| {
+        let (app, router) = (Arc::clone(&app), router.clone());
+        async move {
+            let response = router.oneshot(with_peer(request)).await;
+            // The process may be frozen from the answer on.
+            if let Err(error) = calls::flush(&app).await {
+                tracing::warn!(code = %error.code, cause = ?error.source, "API calls are not counted yet");
+            }
+            response
+        }
+    });
+    lambda_http::run(handler).await
+}
+
+/// The app from the environment, its connections open. For every function, queue consumers included.
+///
+/// Errors: a setting is wrong or missing, or a service does not answer; the function then fails to start, and says why.
+pub async fn app() -> Result<AppState> {
+    let config = Config::load(&Source::new(None)?)?;
+    log_to_stdout(&config);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let meter = Arc::new(Meter::default());
+    let media = media(&config)?;
+    let aws = connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
+    aws.warm().await?;
+    App::build(config, Parts { store: aws.clone(), queues: aws, media, clock, meter }).await
+}
+
+/// Store and queues as the configuration names them.
+pub async fn connect(config: &Config, clock: Arc<dyn Clock>, meter: Arc<Meter>) -> Result<Arc<Aws>> {
+    let settings = Settings {
+        table: config.table.clone(),
+        queue_prefix: config.queue_prefix.clone(),
+        shards: config.worker_shards,
+        ..Settings::default()
+    };
+    Aws::connect(settings, clock, meter).await
+}
+
+/// Media in the bucket of `MEDIA_URL` (`s3://bucket/prefix`). Region, credentials and endpoint come from the usual environment.
+pub fn media(config: &Config) -> Result<Media> {
+    let wrong =
+        || Error::invalid("MEDIA_URL", "MEDIA_URL must be s3://bucket or s3://bucket/prefix with STORE=dynamodb");
+    let url: url::Url = config.media_url.as_deref().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+    let bucket = url.host_str().filter(|_| url.scheme() == "s3").ok_or_else(wrong)?;
+    // Plain HTTP is for emulators, which somebody must have named.
+    let emulator = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().find_map(|name| std::env::var(name).ok());
+    let plain = emulator.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_allow_http(plain);
+    if let Some(endpoint) = emulator {
+        builder = builder.with_endpoint(endpoint);
+    }
+    let s3 = builder.build().map_err(|error| wrong().source(error))?;
+    let prefix = Path::from_url_path(url.path()).map_err(|error| wrong().source(error))?;
+    let store: Arc<dyn ObjectStore> =
+        if prefix.as_ref().is_empty() { Arc::new(s3) } else { Arc::new(PrefixStore::new(s3, prefix)) };
+    Ok(Media::remote(store))
+}
+
+/// The first administrator. Nobody reads a generated password here, since logs hold none: so one must be configured.
+async fn first_start(app: &App) -> Result<()> {
+    if app.config.admin_password.is_none() && user::first_admin(app).await?.is_none() {
+        return Err(Error::invalid("ADMIN_PASSWORD", "ADMIN_PASSWORD is required for the first start on AWS"));
+    }
+    if user::bootstrap(app).await?.is_some() {
+        tracing::info!("the first administrator was created");
+    }
+    Ok(())
+}
+
+/// The caller's address as API Gateway saw it.
+fn with_peer(request: lambda_http::Request) -> Request<Body> {
+    let source = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
+        _ => None,
+    };
+    let peer: Option<IpAddr> = source.and_then(|text| text.parse().ok());
+    let mut request = request.map(Body::new);
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(PeerIp(peer));
+    }
+    request
+}
+
+/// One line of JSON per event, unless `LOG_FORMAT` says otherwise. `RUST_LOG` filters; the default is `info`.
+fn log_to_stdout(config: &Config) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    // A second start in one process keeps the first one's log.
+    let _already_there = match config.log_format {
+        Some(LogFormat::Pretty) => builder.try_init(),
+        Some(LogFormat::Json) | None => builder.json().flatten_event(true).try_init(),
+    };
+}

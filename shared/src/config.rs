@@ -1,0 +1,283 @@
+//! Configuration: environment first, then `trunkline.toml`, then defaults. One structure, checked at start; every variable is
+//! documented in [`TABLE`], which the README's table is held against.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{
+    error::{Error, Result},
+    redact::Secret,
+};
+
+/// Where state lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    Sqlite,
+    DynamoDb,
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    Open,
+    Closed,
+    Invite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+/// At most `requests` in each `window` per credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    pub requests: u32,
+    pub window: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    /// Without a slash at the end.
+    pub public_url: Option<String>,
+    pub store: StoreKind,
+    pub table: String,
+    pub queue_prefix: String,
+    pub media_url: Option<String>,
+    pub admin_email: Option<String>,
+    pub admin_password: Option<Secret>,
+    pub admin_api_key: Option<Secret>,
+    pub admin_first_name: String,
+    pub admin_last_name: String,
+    /// Newest first, separated by commas.
+    pub jwt_secret: Option<Secret>,
+    pub encryption_key: Option<Secret>,
+    pub registration: Option<Registration>,
+    pub rate_limit: Option<RateLimit>,
+    pub log_format: Option<LogFormat>,
+    pub cors_origins: Vec<String>,
+    pub outbound_allow: Option<String>,
+    pub worker_shards: u16,
+}
+
+/// Name, default as documented, meaning. The order of the README's table.
+pub const TABLE: &[(&str, &str, &str)] = &[
+    ("LISTEN_ADDR", "127.0.0.1:8070", "Address and port of the HTTP server."),
+    ("DATA_DIR", "./data", "Folder of the database, the media and the generated keys."),
+    ("PUBLIC_URL", "http://LISTEN_ADDR", "Where clients reach the server; used in links."),
+    ("STORE", "sqlite", "`sqlite` or `dynamodb`."),
+    ("QUEUE", "as STORE", "`sqlite` with STORE=sqlite, `sqs` with STORE=dynamodb."),
+    ("TABLE_NAME", "trunkline", "DynamoDB table."),
+    ("QUEUE_PREFIX", "trunkline-", "Prefix of the SQS queue names."),
+    ("MEDIA_URL", "DATA_DIR/media", "`file:///path` or `s3://bucket/prefix`."),
+    ("ADMIN_EMAIL", "admin@example.com", "E-mail of the first administrator, made at the first start."),
+    ("ADMIN_PASSWORD", "generated, printed once", "Password of the first administrator."),
+    ("ADMIN_API_KEY", "derived", "An additional API key of the first administrator."),
+    ("ADMIN_FIRST_NAME", "empty", "First name of the first administrator."),
+    ("ADMIN_LAST_NAME", "empty", "Last name of the first administrator."),
+    ("JWT_SECRET", "generated", "Secrets that sign tokens, newest first, separated by commas."),
+    (
+        "ENCRYPTION_KEY",
+        "DATA_DIR/encryption.key",
+        "Wraps the keys that encrypt credentials at rest. At least 16 characters.",
+    ),
+    ("REGISTRATION", "open in open mode, else closed", "`open`, `closed` or `invite`."),
+    ("RATE_LIMIT", "off", "`off` or `<requests>/<seconds>` per credential."),
+    ("LOG_FORMAT", "pretty on a terminal, else json", "`pretty` or `json`."),
+    ("CORS_ORIGINS", "none", "Origins that browsers may call from, separated by commas, or `*`."),
+    (
+        "OUTBOUND_ALLOW",
+        "loopback in open mode, else nothing",
+        "Networks that user-given URLs may reach beside public ones: `loopback`, `private`, CIDRs, host names, separated by commas.",
+    ),
+    ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 16 in a fleet."),
+];
+
+/// Looks variables up: the environment, or a file behind it.
+pub struct Source {
+    file: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// The environment, then the given TOML text (`KEY = value` at the top level; keys in either case).
+    pub fn new(toml_text: Option<&str>) -> Result<Self> {
+        let mut file = BTreeMap::new();
+        if let Some(text) = toml_text {
+            let table: toml::Table =
+                text.parse().map_err(|error| Error::invalid("trunkline.toml", format!("trunkline.toml: {error}")))?;
+            for (name, value) in table {
+                let text = match value {
+                    toml::Value::String(text) => text,
+                    toml::Value::Array(list) => list
+                        .iter()
+                        .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                        .collect::<Vec<_>>()
+                        .join(","),
+                    other => other.to_string(),
+                };
+                let name = name.to_ascii_uppercase();
+                if !TABLE.iter().any(|(known, ..)| *known == name) {
+                    return Err(Error::invalid(name.clone(), format!("trunkline.toml: {name} is not a setting")));
+                }
+                file.insert(name, text);
+            }
+        }
+        Ok(Self { file })
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().or_else(|| self.file.get(name).cloned()).filter(|text| !text.is_empty())
+    }
+
+    fn parse<T: std::str::FromStr>(&self, name: &'static str, default: T, want: &str) -> Result<T> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| Error::invalid(name, format!("{name} must be {want}"))),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks everything. Errors name the variable and say what is wanted.
+    pub fn load(source: &Source) -> Result<Self> {
+        let store = match source.get("STORE").as_deref() {
+            None | Some("sqlite") => StoreKind::Sqlite,
+            Some("dynamodb") => StoreKind::DynamoDb,
+            Some(_) => return Err(Error::invalid("STORE", "STORE must be sqlite or dynamodb")),
+        };
+        match (store, source.get("QUEUE").as_deref()) {
+            (_, None) | (StoreKind::Sqlite, Some("sqlite")) | (StoreKind::DynamoDb, Some("sqs")) => {}
+            _ => {
+                return Err(Error::invalid(
+                    "QUEUE",
+                    "QUEUE must be sqlite with STORE=sqlite, or sqs with STORE=dynamodb",
+                ));
+            }
+        }
+        let registration = match source.get("REGISTRATION").as_deref() {
+            None => None,
+            Some("open") => Some(Registration::Open),
+            Some("closed") => Some(Registration::Closed),
+            Some("invite") => Some(Registration::Invite),
+            Some(_) => return Err(Error::invalid("REGISTRATION", "REGISTRATION must be open, closed or invite")),
+        };
+        let log_format = match source.get("LOG_FORMAT").as_deref() {
+            None => None,
+            Some("json") => Some(LogFormat::Json),
+            Some("pretty") => Some(LogFormat::Pretty),
+            Some(_) => return Err(Error::invalid("LOG_FORMAT", "LOG_FORMAT must be json or pretty")),
+        };
+        let encryption_key = source.get("ENCRYPTION_KEY").map(Secret::new);
+        if encryption_key.as_ref().is_some_and(|key| key.reveal().len() < 16) {
+            return Err(Error::invalid("ENCRYPTION_KEY", "ENCRYPTION_KEY must have at least 16 characters"));
+        }
+        let jwt_secret = source.get("JWT_SECRET").map(Secret::new);
+        if jwt_secret.as_ref().is_some_and(|all| all.reveal().split(',').any(|secret| secret.trim().len() < 16)) {
+            return Err(Error::invalid("JWT_SECRET", "each secret of JWT_SECRET must have at least 16 characters"));
+        }
+        let admin_password = source.get("ADMIN_PASSWORD").map(Secret::new);
+        if admin_password.as_ref().is_some_and(|text| !(8..=200).contains(&text.reveal().chars().count())) {
+            return Err(Error::invalid("ADMIN_PASSWORD", "ADMIN_PASSWORD must have 8 to 200 characters"));
+        }
+        let worker_shards = source.parse("WORKER_SHARDS", 1u16, "a number from 1 to 64")?;
+        if !(1..=64).contains(&worker_shards) {
+            return Err(Error::invalid("WORKER_SHARDS", "WORKER_SHARDS must be a number from 1 to 64"));
+        }
+        Ok(Self {
+            listen: source.parse(
+                "LISTEN_ADDR",
+                SocketAddr::from(([127, 0, 0, 1], 8070)),
+                "an address with a port, such as 127.0.0.1:8070",
+            )?,
+            data_dir: source.get("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
+            public_url: source.get("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            store,
+            table: source.get("TABLE_NAME").unwrap_or_else(|| "trunkline".into()),
+            queue_prefix: source.get("QUEUE_PREFIX").unwrap_or_else(|| "trunkline-".into()),
+            media_url: source.get("MEDIA_URL"),
+            admin_email: source.get("ADMIN_EMAIL"),
+            admin_password,
+            admin_api_key: source.get("ADMIN_API_KEY").map(Secret::new),
+            admin_first_name: source.get("ADMIN_FIRST_NAME").unwrap_or_default(),
+            admin_last_name: source.get("ADMIN_LAST_NAME").unwrap_or_default(),
+            jwt_secret,
+            encryption_key,
+            registration,
+            rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,
+            log_format,
+            cors_origins: source
+                .get("CORS_ORIGINS")
+                .map(|list| list.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()).collect())
+                .unwrap_or_default(),
+            outbound_allow: source.get("OUTBOUND_ALLOW"),
+            worker_shards,
+        })
+    }
+
+    /// Open mode's first half: the server listens on loopback only. The other half is about the request
+    /// (`edge::open_mode`).
+    pub fn listens_on_loopback(&self) -> bool {
+        self.store == StoreKind::Sqlite && self.listen.ip().is_loopback()
+    }
+
+    /// Where clients reach us.
+    pub fn public_url(&self) -> String {
+        self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+    }
+
+    /// What user-given URLs may reach beside public addresses.
+    pub fn outbound_allow(&self) -> &str {
+        match &self.outbound_allow {
+            Some(list) => list,
+            None if self.listens_on_loopback() => "loopback",
+            None => "",
+        }
+    }
+}
+
+fn rate_limit(text: &str) -> Result<Option<RateLimit>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let bad = || Error::invalid("RATE_LIMIT", "RATE_LIMIT must be off or <requests>/<seconds>, such as 600/60");
+    let (requests, seconds) = text.split_once('/').ok_or_else(bad)?;
+    let requests: u32 = requests.trim().parse().map_err(|_| bad())?;
+    let seconds: u64 = seconds.trim().parse().map_err(|_| bad())?;
+    if requests == 0 || seconds == 0 {
+        return Err(bad());
+    }
+    Ok(Some(RateLimit { requests, window: Duration::from_secs(seconds) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config> {
+        Config::load(&Source::new(Some(toml))?)
+    }
+
+    #[test]
+    fn a_file_sets_what_the_environment_does_not() {
+        let config = load("rate_limit = '600/60'\nWORKER_SHARDS = 4").expect("loads");
+        assert_eq!(config.worker_shards, 4);
+        assert_eq!(config.rate_limit, Some(RateLimit { requests: 600, window: Duration::from_secs(60) }));
+    }
+
+    #[test]
+    fn errors_name_the_variable() {
+        for (toml, name) in [
+            ("RATE_LIMIT = 'many'", "RATE_LIMIT"),
+            ("STORE = 'mongo'", "STORE"),
+            ("QUEUE = 'sqs'", "QUEUE"),
+            ("WORKER_SHARDS = 0", "WORKER_SHARDS"),
+            ("NONSENSE = 1", "NONSENSE"),
+            ("ENCRYPTION_KEY = 'short'", "ENCRYPTION_KEY"),
+        ] {
+            let error = load(toml).expect_err(toml);
+            assert_eq!(error.field.as_deref(), Some(name), "{error}");
+        }
+    }
+}

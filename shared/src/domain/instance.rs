@@ -1,0 +1,261 @@
+//! Instances: the connected accounts of users, whatever their platform. The row, its settings, and who writes which part.
+//!
+//! HTTP functions write the settings; the owner alone writes status, QR code and address, and only while its epoch is not
+//! behind the one on the row. Both change attributes, never the whole row, so neither overwrites the other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    address::Platform,
+    app::App,
+    capability::{Capability, Transport, capability},
+    clock::Millis,
+    domain::endpoint::Webhook,
+    error::{Error, Result},
+    id::{InstanceId, UserId},
+    store::{Change, Cond, Item, Query, Read, Write, keys},
+};
+
+/// Version of the row.
+pub const VERSION: u32 = 1;
+
+/// `status` of seed 001 and spec/http.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Disconnected,
+    Connecting,
+    QrReceived,
+    Connected,
+    LoggedOut,
+    Error,
+    LimitExceeded,
+    AuthExpired,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connecting => "connecting",
+            Self::QrReceived => "qr_received",
+            Self::Connected => "connected",
+            Self::LoggedOut => "logged_out",
+            Self::Error => "error",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::AuthExpired => "auth_expired",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Live,
+    Sandbox,
+}
+
+/// A QR code to scan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Qr {
+    pub code: String,
+    pub at: Millis,
+}
+
+/// Quotas over a moving window (the original's names). Absent: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_messages_sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_messages_received: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_media_sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_media_received: Option<u64>,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_media_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_api_calls: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_window_hours: Option<u64>,
+}
+
+impl Limits {
+    pub fn is_empty(&self) -> bool {
+        *self == Self { time_window_hours: self.time_window_hours, ..Self::default() }
+    }
+}
+
+/// The instance's row, `keys::instance`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    pub v: u32,
+    pub id: InstanceId,
+    pub user_id: UserId,
+    pub platform: Platform,
+    pub transport: Transport,
+    pub mode: Mode,
+    pub name: String,
+    #[serde(default)]
+    pub description: Option<String>,
+    pub shard: u16,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+    pub webhook: Webhook,
+    /// Sealed JSON (`Keyring::seal`, context `{id}/credentials`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
+    /// Sealed (`{id}/proxy`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Set by a DELETE: from then on the instance does not exist for users.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
+
+    // Written by the owner.
+    #[serde(default)]
+    pub epoch: u64,
+    pub status: Status,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub status_at: Millis,
+    /// Whether a session exists: it was paired, and not logged out since.
+    #[serde(default)]
+    pub paired: bool,
+    /// The account's own address on its platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qr: Option<Qr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_at: Option<Millis>,
+}
+
+impl Instance {
+    pub fn capability(&self) -> Result<Capability> {
+        capability(self.platform, self.transport)
+    }
+
+    pub fn ready(&self) -> bool {
+        self.status == Status::Connected
+    }
+
+    /// The `connectionStatus` of seed 001, with our additions.
+    pub fn connection_status(&self, now: Millis) -> Value {
+        let lag = self.last_seen_at.filter(|_| self.ready()).map(|seen| (now.0 - seen.0).max(0));
+        serde_json::json!({
+            "ready": self.ready(),
+            "status": self.status.name(),
+            "hasQr": self.qr.is_some(),
+            "lastSeenAt": self.last_seen_at.map(Millis::iso),
+            "lagMs": lag,
+            "reason": self.reason,
+        })
+    }
+}
+
+/// Reads an instance, whoever's it is. Those being deleted are not there.
+pub async fn find(app: &App, id: &InstanceId) -> Result<Option<Instance>> {
+    let Some(item) = app.store.get(&keys::instance(id), Read::Strong).await? else { return Ok(None) };
+    let instance: Instance = item.into()?;
+    Ok((!instance.deleting).then_some(instance))
+}
+
+/// What [`find`] says when there is none.
+pub fn unknown() -> Error {
+    Error::not_found("Instance not found").code("INSTANCE_NOT_FOUND")
+}
+
+/// Instances of a user, oldest first; a page of at most `limit` after `cursor`.
+pub async fn of_user(
+    app: &App,
+    user: &UserId,
+    limit: usize,
+    cursor: Option<crate::store::Cursor>,
+) -> Result<(Vec<Instance>, Option<crate::store::Cursor>)> {
+    let page = app.store.query(Query::index(keys::instances_of(user)).limit(limit).after(cursor)).await?;
+    let mut instances = Vec::with_capacity(page.items.len());
+    for item in page.items {
+        let instance: Instance = item.into()?;
+        if !instance.deleting {
+            instances.push(instance);
+        }
+    }
+    Ok((instances, page.next))
+}
+
+/// All instances of a user.
+pub async fn all_of_user(app: &App, user: &UserId) -> Result<Vec<Instance>> {
+    let mut all = Vec::new();
+    let mut cursor = None;
+    loop {
+        let (page, next) = of_user(app, user, 500, cursor).await?;
+        all.extend(page);
+        match next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Ids of the instances of a shard, those being deleted included.
+pub async fn ids_in_shard(app: &App, shard: u16) -> Result<Vec<InstanceId>> {
+    let mut ids = Vec::new();
+    let mut query = Query::index(keys::shard_instances(shard)).limit(1000).keys_only();
+    loop {
+        let page = app.store.query(query.clone()).await?;
+        ids.extend(page.items.iter().filter_map(|item| item.key.pk.strip_prefix("I#")).map(InstanceId::new));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(ids),
+        }
+    }
+}
+
+/// The row as an item, with its place in the user's list.
+pub fn item(instance: &Instance) -> Result<Item> {
+    Ok(Item::new(keys::instance(&instance.id), instance)?
+        .indexed(keys::instances_of(&instance.user_id), format!("{}{}", instance.created_at.digits(), instance.id)))
+}
+
+/// The instance's place in its shard's list.
+pub fn placement(instance: &Instance) -> Result<Item> {
+    Ok(Item::new(keys::placement(&instance.id), &serde_json::json!({ "shard": instance.shard }))?
+        .indexed(keys::shard_instances(instance.shard), instance.id.as_str()))
+}
+
+/// A write of the owner: happens only while no higher epoch has written.
+pub fn owner_write(id: &InstanceId, epoch: u64, change: Change) -> Write {
+    let mine = i64::try_from(epoch).unwrap_or(i64::MAX);
+    Write::update(keys::instance(id), change.set("epoch", epoch)).only_if(Cond::All(vec![
+        Cond::Exists,
+        Cond::Any(vec![Cond::lacks("epoch"), Cond::Le("epoch".into(), mine)]),
+    ]))
+}
+
+/// Waits until the row is as `settled` wants it (a deleted one always is), at most `wait`. No error if it is not: the owner
+/// may be away, and what was asked of it is queued.
+pub async fn settled(app: &App, id: &InstanceId, wait: Duration, settled: impl Fn(&Instance) -> bool) -> Result<()> {
+    let deadline = app.clock.monotonic() + wait;
+    let mut pause = Duration::from_millis(4);
+    loop {
+        let now = find(app, id).await?;
+        if now.as_ref().is_none_or(&settled) || app.clock.monotonic() >= deadline {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}

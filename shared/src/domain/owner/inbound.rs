@@ -1,0 +1,151 @@
+//! A message came in: its row (the creation is the deduplication), its entry, and, behind them, chat and contact.
+
+use std::time::Duration;
+
+use super::{
+    Owner,
+    author::{Outcome, Settle, Step},
+    change,
+    outcome::about,
+};
+use crate::{
+    connector::{ContactInfo, Incoming},
+    domain::{
+        chat, contact,
+        event::Kind,
+        message::{self, Message, Status},
+    },
+    error::{Error, Result},
+    id::ChatKey,
+    store::{CommitError, Read},
+};
+
+/// A chat's row is touched at most that often.
+const TOUCH_EVERY: Duration = Duration::from_secs(10);
+
+impl Owner {
+    /// Stores a message that came in and tells of it. Twice the same: once. Durable when it returns.
+    /// `false`: it was there already.
+    pub async fn received(&self, incoming: &Incoming) -> Result<bool, CommitError> {
+        let chat = self.chat_of(&incoming.chat).await?;
+        let message = self.row(incoming, &chat);
+        let author = self.author();
+        if message.content.target().is_some() {
+            // Applied before the row exists, so a row that exists has been applied.
+            let known = self.app.store.get(&message.key(), Read::Strong).await?;
+            if known.is_none() {
+                let by = if incoming.from_me { "me" } else { incoming.sender.as_str() };
+                author.apply_change(&chat, &message.content, by, incoming.at).await?;
+            }
+        }
+        let kind = match change::kind_of(&message.content) {
+            Some(kind) => kind,
+            None if incoming.from_me => Kind::MessageSent,
+            None => Kind::MessageReceived,
+        };
+        let mut entry = about(kind, format!("recv/{}", message.sort()), self.app.clock.now(), &message);
+        entry.delta = message.delta();
+        let mut before = message.creates(&self.app.ids.ulid())?;
+        let gate = before.pop().ok_or_else(|| Error::internal("a message has a head"))?;
+        let step =
+            Step { gate, stamp: "recvSeq", before, after: Vec::new(), entries: vec![entry], settle: Settle::Nothing };
+        let new = match author.step(step).await? {
+            Outcome::Done => true,
+            Outcome::Again => false,
+            // The echo of a message that we sent ourselves.
+            Outcome::Refused(_) => return Ok(false),
+        };
+        self.remember(incoming, &chat).await;
+        Ok(new)
+    }
+
+    fn row(&self, incoming: &Incoming, chat: &ChatKey) -> Message {
+        let status = if incoming.from_me { Status::Sent } else { Status::Received };
+        let sender_hash = if incoming.from_me {
+            "me".to_owned()
+        } else {
+            chat::address_hash(&self.app, &self.id, &incoming.sender)
+        };
+        Message {
+            v: 1,
+            id: message::foreign_public_id(incoming.at, &self.id, &incoming.id),
+            instance_id: self.id.clone(),
+            chat: chat.clone(),
+            sender_hash,
+            pmid: incoming.id.clone(),
+            platform_id: None,
+            remote_jid: incoming.chat.clone(),
+            from_me: incoming.from_me,
+            is_group: incoming.is_group,
+            sender: incoming.sender.clone(),
+            push_name: (!incoming.push_name.is_empty()).then(|| incoming.push_name.clone()),
+            quoted: incoming.quoted.clone(),
+            kind: incoming.content.kind().to_owned(),
+            content: incoming.content.clone(),
+            long: false,
+            status,
+            rank: status.rank(),
+            status_at: incoming.at,
+            reason: None,
+            at: incoming.at,
+            updated_at: self.app.clock.now(),
+            as_sent: None,
+            send_at: None,
+            api_call: false,
+            counted: false,
+            attempting: None,
+            edited: false,
+            revoked: false,
+            reactions: serde_json::Map::new(),
+        }
+    }
+
+    /// The chat with this address; remembered, since only this owner merges chats.
+    pub(super) async fn chat_of(&self, address: &str) -> Result<ChatKey> {
+        if let Some((key, _)) = self.seen().chats.get(address) {
+            return Ok(key.clone());
+        }
+        let key = chat::key_of(&self.app, &self.id, address).await?;
+        self.seen().chats.entry(address.to_owned()).or_insert((key.clone(), None));
+        Ok(key)
+    }
+
+    /// Chat and contact are written behind: they are no facts of the message, so their failure is not the message's.
+    async fn remember(&self, incoming: &Incoming, key: &ChatKey) {
+        let now = self.app.clock.monotonic();
+        let fresh = self.seen().chats.get(&incoming.chat).and_then(|(_, touched)| *touched);
+        if fresh.is_none_or(|touched| now.saturating_sub(touched) >= TOUCH_EVERY) {
+            let name = if incoming.is_group || incoming.from_me { "" } else { incoming.push_name.as_str() };
+            let instance = self.instance();
+            match chat::see(&self.app, &instance, key, &incoming.chat, name, incoming.at).await {
+                Ok(()) => {
+                    self.seen().chats.insert(incoming.chat.clone(), (key.clone(), Some(now)));
+                }
+                Err(error) => tracing::warn!(instance = %self.id, %error, "a chat's row was not written"),
+            }
+        }
+        if !incoming.from_me {
+            self.meet(&incoming.sender, &incoming.push_name).await;
+        }
+    }
+
+    /// Somebody who wrote becomes a contact, under the newest name.
+    async fn meet(&self, address: &str, name: &str) {
+        let known = self.seen().contacts.get(address).is_some_and(|known| name.is_empty() || known == name);
+        if known {
+            return;
+        }
+        let info = ContactInfo {
+            address: address.to_owned(),
+            name: name.to_owned(),
+            avatar: String::new(),
+            is_group: false,
+        };
+        match contact::store(&self.app, &self.id, std::slice::from_ref(&info)).await {
+            Ok(()) => {
+                self.seen().contacts.insert(info.address, info.name);
+            }
+            Err(error) => tracing::warn!(instance = %self.id, %error, "a contact was not written"),
+        }
+    }
+}

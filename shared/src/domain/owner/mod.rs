@@ -1,0 +1,279 @@
+//! The owner's side of the domain: what the one process that holds an account's line durably does with it.
+//!
+//! Every function here builds one unit of work — writes, log entries, dispatches, acknowledgement — and is safe to repeat: the
+//! unit's first write is its gate, and a gate that was passed before carries the log position from which to look for what
+//! is still missing ([`author`]). What must not live here: sockets, queues' loops, timers; those are the worker's.
+//!
+//! An [`Owner`] is made by [`Owner::take_over`], which raises the instance's epoch and marks the log with it. From then on no
+//! entry, status or session value of an earlier owner can be written (protocol.md §2).
+
+mod author;
+mod change;
+mod contacts;
+mod delete;
+mod inbound;
+mod line;
+mod marks;
+mod outcome;
+mod receipts;
+mod session;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+pub use self::{
+    author::{Author, Settle},
+    delete::erase,
+    line::PAIRING_EXPIRED,
+    outcome::{SendRow, parked},
+    session::FencedSession,
+};
+use self::marks::Marks;
+use crate::{
+    app::{App, AppState},
+    connector::Closed,
+    domain::{
+        event::{self, Kind},
+        instance::{self, Instance, Status},
+    },
+    error::{Error, Result},
+    id::{ChatKey, InstanceId},
+    store::{
+        Append, Change, CommitError, Cond, Read, Unit, Write, keys,
+        log::{self, Writer},
+    },
+};
+
+/// Attempts against a lost race for the epoch before it is somebody else's.
+const TAKE_OVER_TRIES: usize = 5;
+/// Entries that a take-over reads at once to dispatch them again.
+const REDISPATCH_PAGE: usize = 500;
+/// The mark in the owner's row is at most that many entries behind …
+const SAVE_EVERY: u64 = 64;
+/// … or that long behind the last one.
+pub const SAVE_AFTER: Duration = Duration::from_secs(5);
+/// Chats and contacts to remember, so that they are not written with every message.
+const REMEMBERED: usize = 2000;
+
+/// An instance as its owner holds it, under one epoch.
+pub struct Owner {
+    app: AppState,
+    id: InstanceId,
+    epoch: u64,
+    instance: RwLock<Arc<Instance>>,
+    seen: Mutex<Seen>,
+    marks: Mutex<Marks>,
+}
+
+/// What was written lately and need not be written again.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Address → chat, and when its row was last touched (monotonic).
+    chats: HashMap<String, (ChatKey, Option<Duration>)>,
+    /// Address → name.
+    contacts: HashMap<String, String>,
+}
+
+impl Owner {
+    /// Takes the instance over: raises its epoch (to at least `floor`, the epoch of the lease), marks the log, and sends
+    /// again the dispatches that the owner before may have left undone. `None`: there is no such instance.
+    ///
+    /// Errors: [`CommitError::Fenced`] if somebody else is taking it over with a higher epoch.
+    pub async fn take_over(app: AppState, id: &InstanceId, floor: u64) -> Result<Option<Self>, CommitError> {
+        for _ in 0..TAKE_OVER_TRIES {
+            let rows = app.store.batch_get(&[keys::instance(id), keys::owner(id)], Read::Strong).await?;
+            let mut rows = rows.into_iter();
+            let (Some(Some(row)), Some(old)) = (rows.next(), rows.next()) else { return Ok(None) };
+            let mut instance: Instance = row.into()?;
+            let old_epoch = old.as_ref().and_then(|item| item.u64("epoch")).unwrap_or(0).max(instance.epoch);
+            let upto = old.as_ref().and_then(|item| item.u64("dispatchedUpto")).unwrap_or(0);
+            let epoch = floor.max(old_epoch + 1);
+            match app.store.commit(take_over_unit(&app, &mut instance, epoch)).await {
+                Ok(committed) => {
+                    let owner = Self {
+                        id: id.clone(),
+                        epoch,
+                        instance: RwLock::new(Arc::new(instance)),
+                        seen: Mutex::default(),
+                        marks: Mutex::new(Marks::new(upto)),
+                        app,
+                    };
+                    owner.redispatch(upto, committed.first()).await?;
+                    return Ok(Some(owner));
+                }
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::unavailable(format!("instance {id} is being taken over by somebody else")).into())
+    }
+
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The instance as the owner knows it: settings as of the last [`Owner::reload`], status as it wrote it.
+    pub fn instance(&self) -> Arc<Instance> {
+        Arc::clone(&self.instance.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the settings again. `None`: the row is gone.
+    pub async fn reload(&self) -> Result<Option<Arc<Instance>>> {
+        let Some(item) = self.app.store.get(&keys::instance(&self.id), Read::Strong).await? else { return Ok(None) };
+        let fresh = Arc::new(item.into::<Instance>()?);
+        *self.instance.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok(Some(fresh))
+    }
+
+    /// Session state of the instance, fenced by this owner's epoch.
+    pub fn session(&self) -> FencedSession {
+        FencedSession::new(Arc::clone(&self.app), self.id.clone(), self.epoch)
+    }
+
+    /// Who writes, for the functions that others may call, too.
+    pub fn author(&self) -> Author<'_> {
+        Author::owner(self)
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut Instance)) {
+        let mut slot = self.instance.write().unwrap_or_else(PoisonError::into_inner);
+        edit(Arc::make_mut(&mut slot));
+    }
+
+    /// Sends the dispatches of all entries behind `upto`, except for the take-over's own (from `own` on: those went out with
+    /// it). Repeats are harmless: the queue drops them for some minutes, the delivery rows for good.
+    async fn redispatch(&self, upto: u64, own: u64) -> Result<(), CommitError> {
+        let mut after = upto;
+        loop {
+            let entries = log::read(&*self.app.store, self.id.as_str(), after, REDISPATCH_PAGE).await?;
+            let Some(last) = entries.last().map(|entry| entry.seq) else { break };
+            let instance = self.instance();
+            let messages: Vec<_> = entries
+                .iter()
+                .filter(|entry| entry.seq < own)
+                .filter(|entry| {
+                    Kind::parse(&entry.body.kind).is_some_and(|kind| instance.webhook.wants(kind, &entry.body.data))
+                })
+                .map(|entry| {
+                    let chat = entry.body.chat.as_deref();
+                    event::dispatch(&self.id, crate::domain::endpoint::WEBHOOK, chat, entry.seq, None)
+                })
+                .collect();
+            if !messages.is_empty() {
+                tracing::debug!(instance = %self.id, count = messages.len(), "dispatches sent again");
+                self.app.queues.send(messages).await?;
+            }
+            after = last;
+            if entries.len() < REDISPATCH_PAGE {
+                break;
+            }
+        }
+        self.marks().finished(after);
+        Ok(())
+    }
+
+    /// Whether the mark in the owner's row is behind what was dispatched.
+    pub fn mark_is_behind(&self) -> bool {
+        self.marks().behind() > 0
+    }
+
+    /// Saves how far dispatching has come. To be called [`SAVE_AFTER`] the last event.
+    pub async fn save_mark(&self) -> Result<(), CommitError> {
+        let Some(upto) = self.marks().take(1) else { return Ok(()) };
+        self.write_mark(upto).await
+    }
+
+    async fn save_mark_if_far(&self) {
+        let due = self.marks().take(SAVE_EVERY);
+        if let Some(upto) = due
+            && let Err(error) = self.write_mark(upto).await
+        {
+            // The next one will do: the mark only saves repeats.
+            tracing::debug!(instance = %self.id, %error, "the dispatch mark was not saved");
+        }
+    }
+
+    async fn write_mark(&self, upto: u64) -> Result<(), CommitError> {
+        let change = Change::default().set("dispatchedUpto", upto);
+        let write = Write::update(keys::owner(&self.id), change).only_if(Cond::eq("epoch", self.epoch));
+        match self.app.store.commit(Unit::write(write)).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict { old, .. }) => Err(self.fenced(old.and_then(|old| old.u64("epoch")))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fenced(&self, by: Option<u64>) -> CommitError {
+        match by {
+            Some(fence) => CommitError::Fenced { epoch: self.epoch, fence },
+            None => instance::unknown().into(),
+        }
+    }
+
+    fn marks(&self) -> std::sync::MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.chats.len() > REMEMBERED {
+            seen.chats = HashMap::new();
+        }
+        if seen.contacts.len() > REMEMBERED {
+            seen.contacts = HashMap::new();
+        }
+        seen
+    }
+}
+
+/// The instance's row first: a stale owner's status must be refused before the log says that it is stale. A line that was up
+/// when the owner before went away is told of as closed by a restart.
+fn take_over_unit(app: &App, instance: &mut Instance, epoch: u64) -> Unit {
+    let now = app.clock.now();
+    let mut change = Change::default();
+    let mut entries = vec![event::entry(Kind::OwnerChanged, format!("owner/{epoch}"), now)];
+    entries[0].data = serde_json::json!({ "epoch": epoch });
+    if instance.status == Status::QrReceived {
+        // Its code belonged to a line that is no more.
+        instance.status = Status::Connecting;
+        instance.status_at = now;
+        instance.qr = None;
+        change = change.set("status", Status::Connecting.name()).set("statusAt", now.0).remove("qr");
+    } else if instance.status == Status::Connected {
+        instance.status = Status::Connecting;
+        instance.status_at = now;
+        instance.reason = Some(Closed::Restart.name().to_owned());
+        change = change
+            .set("status", Status::Connecting.name())
+            .set("statusAt", now.0)
+            .set("reason", Closed::Restart.name());
+        entries.push(line::closed_entry(format!("closed/{epoch}"), now, Closed::Restart, true));
+    }
+    instance.epoch = epoch;
+    let lower = Cond::Any(vec![Cond::lacks("epoch"), Cond::lt("epoch", i64::try_from(epoch).unwrap_or(i64::MAX))]);
+    Unit {
+        writes: vec![
+            instance::owner_write(&instance.id, epoch, change),
+            Write::update(keys::owner(&instance.id), Change::default().set("epoch", epoch)).only_if(lower),
+        ],
+        enqueue: event::dispatches(instance, &entries, 0),
+        append: vec![Append {
+            log: instance.id.to_string(),
+            writer: Writer::Owner { epoch },
+            entries,
+            look_from: None,
+        }],
+        done: None,
+    }
+}

@@ -1,0 +1,242 @@
+//! What became of a send: attempted, sent, failed, or parked until the instance can send again.
+//!
+//! The message's row is the gate. It keeps the log position of each outcome (`sentSeq`, `failedSeq`, `parkedSeq`), so a command
+//! that is delivered twice completes the first delivery's work instead of doing it again.
+
+use serde_json::json;
+
+use super::author::{Author, Outcome, Settle, Step};
+use crate::{
+    app::App,
+    clock::Millis,
+    connector::Command,
+    domain::{
+        activity::{self, Action as Note},
+        content::Content,
+        event::{self, Kind},
+        message::{Message, Status},
+    },
+    error::Result,
+    id::InstanceId,
+    store::{Change, CommitError, Cond, Item, Key, Query, Read, Write, keys, log::NewEntry},
+};
+
+/// The row of a message that we send, with what is known of its way through the log.
+#[derive(Debug, Clone)]
+pub struct SendRow {
+    pub message: Message,
+    sent_seq: Option<u64>,
+    failed_seq: Option<u64>,
+    parked_seq: Option<u64>,
+}
+
+impl SendRow {
+    /// Reads the row. The content comes from the command, since the head of a long message does not hold it.
+    pub async fn load(app: &App, instance: &InstanceId, sort: &str, content: Option<&Content>) -> Result<Option<Self>> {
+        let item = app.store.get(&keys::message_by_sort(instance, sort), Read::Strong).await?;
+        item.map(|item| Self::of(item, content)).transpose()
+    }
+
+    pub(super) fn of(item: Item, content: Option<&Content>) -> Result<Self> {
+        let (sent_seq, failed_seq, parked_seq) = (item.u64("sentSeq"), item.u64("failedSeq"), item.u64("parkedSeq"));
+        let mut message: Message = item.into()?;
+        if let Some(content) = content {
+            message.content = content.clone();
+        }
+        Ok(Self { message, sent_seq, failed_seq, parked_seq })
+    }
+
+    pub fn is_pending(&self) -> bool {
+        self.message.status == Status::Pending
+    }
+
+    /// Whether it was parked, perhaps not completely.
+    pub fn was_parked(&self) -> bool {
+        self.parked_seq.is_some()
+    }
+}
+
+impl Author<'_> {
+    /// The platform has the message; `platform_id` where it has named it.
+    pub async fn sent(
+        &self,
+        row: &SendRow,
+        platform_id: Option<&str>,
+        at: Millis,
+        settle: Settle,
+    ) -> Result<(), CommitError> {
+        let message = &row.message;
+        if message.content.target().is_some() && row.is_pending() {
+            self.apply_change(&message.chat, &message.content, "me", at).await?;
+        }
+        let change = Change::default()
+            .set("status", Status::Sent.name())
+            .set("rank", Status::Sent.rank())
+            .set("statusAt", at.0)
+            .set("updatedAt", self.app.clock.now().0);
+        let (change, after) = match platform_id.filter(|id| *id != message.pmid) {
+            Some(id) => {
+                let alias = keys::message_alias(&message.instance_id, id, &message.chat);
+                let alias = Item::new(alias, &json!({ "ref": message.sort() }))?;
+                (change.set("platformId", id), vec![Write::put(alias)])
+            }
+            None => (change, Vec::new()),
+        };
+        let step = Step {
+            gate: Write::update(message.key(), change).only_if(Cond::lt("rank", Status::Sent.rank())),
+            stamp: "sentSeq",
+            before: Vec::new(),
+            after,
+            entries: self.sent_entries(message),
+            settle: settle.clone(),
+        };
+        match self.step(step).await? {
+            Outcome::Done | Outcome::Again => Ok(()),
+            // Failed meanwhile, or gone: a true status is not overwritten.
+            Outcome::Refused(_) => self.settle(settle).await,
+        }
+    }
+
+    fn sent_entries(&self, message: &Message) -> Vec<NewEntry> {
+        let (sort, now) = (message.sort(), self.app.clock.now());
+        let mut entries = vec![about(Kind::MessageSent, format!("sent/{sort}"), now, message)];
+        if !message.counted {
+            entries[0].delta = message.delta();
+        }
+        let mut status = about(Kind::MessageStatus, format!("status/{sort}/sent"), now, message);
+        status.data = json!({ "status": Status::Sent.name() });
+        entries.push(status);
+        if let Some(kind) = super::change::kind_of(&message.content) {
+            entries.push(about(kind, format!("change/{sort}"), now, message));
+        }
+        entries
+    }
+
+    /// The message will not be sent, or nobody can know whether it was. A message that is no longer pending keeps its status.
+    pub async fn failed(&self, row: &SendRow, reason: &str, settle: Settle) -> Result<(), CommitError> {
+        let (message, now) = (&row.message, self.app.clock.now());
+        let change = Change::default()
+            .set("status", Status::Failed.name())
+            .set("rank", Status::Failed.rank())
+            .set("reason", reason)
+            .set("statusAt", now.0)
+            .set("updatedAt", now.0);
+        let step = Step {
+            gate: Write::update(message.key(), change).only_if(Cond::lt("rank", Status::Sent.rank())),
+            stamp: "failedSeq",
+            before: Vec::new(),
+            after: vec![self.failure_note(message, reason, now)?],
+            entries: failed_entries(message, reason, now),
+            settle: settle.clone(),
+        };
+        match self.step(step).await? {
+            Outcome::Done | Outcome::Again => Ok(()),
+            Outcome::Refused(_) => self.settle(settle).await,
+        }
+    }
+
+    /// Under the message's id, so that a repeat notes it in the same place.
+    fn failure_note(&self, message: &Message, reason: &str, at: Millis) -> Result<Write> {
+        let details = json!({ "messageId": message.platform_id(), "id": message.id, "reason": reason });
+        activity::note_as(&self.instance.id, Note::MessageFailed, details, message.id.as_str(), at)
+    }
+
+    /// The instance cannot send now: the command waits in a row of its own, and counts as sent from now on.
+    pub async fn parked(&self, row: &SendRow, command: &Command, accepted: Millis, settle: Settle) -> Result<(), CommitError> {
+        let message = &row.message;
+        let parked = Write::put(Item::new(keys::parked(&message.instance_id, accepted, &message.sort()), command)?);
+        let change = Change::default().set("counted", true);
+        let waiting = Cond::All(vec![Cond::lt("rank", Status::Sent.rank()), Cond::lacks("parkedSeq")]);
+        let step = Step {
+            gate: Write::update(message.key(), change).only_if(waiting),
+            stamp: "parkedSeq",
+            before: Vec::new(),
+            after: vec![parked],
+            entries: self.parked_entries(message),
+            settle: settle.clone(),
+        };
+        match self.step(step).await? {
+            Outcome::Done | Outcome::Again => Ok(()),
+            Outcome::Refused(_) => self.settle(settle).await,
+        }
+    }
+
+    /// `counted` belongs to this very step, so it says nothing about the delta here.
+    fn parked_entries(&self, message: &Message) -> Vec<NewEntry> {
+        let key = format!("queued/{}", message.sort());
+        let mut entry = about(Kind::MessageQueued, key, self.app.clock.now(), message);
+        entry.delta = message.delta();
+        vec![entry]
+    }
+
+    /// Notes that an attempt begins, where a repeated one could double the message.
+    pub async fn attempting(&self, row: &SendRow) -> Result<(), CommitError> {
+        let change = Change::default().set("attempting", self.app.clock.now().0);
+        self.attempt(row, change).await
+    }
+
+    /// The attempt certainly did not send anything: another one may follow.
+    pub async fn not_attempted(&self, row: &SendRow) -> Result<(), CommitError> {
+        self.attempt(row, Change::default().remove("attempting")).await
+    }
+
+    async fn attempt(&self, row: &SendRow, change: Change) -> Result<(), CommitError> {
+        let write = Write::update(row.message.key(), change).only_if(Cond::lt("rank", Status::Sent.rank()));
+        match self.app.store.commit(crate::store::Unit::write(write)).await {
+            Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A command whose row is not pending any more: completes what its first delivery may have left undone.
+    pub async fn settled_before(&self, row: &SendRow, settle: Settle) -> Result<(), CommitError> {
+        let message = &row.message;
+        match (row.sent_seq, row.failed_seq) {
+            (Some(from), _) => {
+                let mut writes = Vec::new();
+                if let Some(id) = &message.platform_id {
+                    let alias = keys::message_alias(&message.instance_id, id, &message.chat);
+                    writes.push(Write::put(Item::new(alias, &json!({ "ref": message.sort() }))?));
+                }
+                self.complete(writes, &self.sent_entries(message), from, settle).await
+            }
+            (None, Some(from)) => {
+                let (reason, at) = (message.reason.as_deref().unwrap_or("unknown"), message.status_at);
+                let writes = vec![self.failure_note(message, reason, at)?];
+                self.complete(writes, &failed_entries(message, reason, at), from, settle).await
+            }
+            // Refused at its acceptance: nobody was told that it would be sent.
+            (None, None) => self.settle(settle).await,
+        }
+    }
+}
+
+/// An entry about a message.
+pub(super) fn about(kind: Kind, key: String, at: Millis, message: &Message) -> NewEntry {
+    let mut entry = event::entry(kind, key, at);
+    entry.chat = Some(message.chat.to_string());
+    entry.message = Some(message.sort());
+    entry
+}
+
+fn failed_entries(message: &Message, reason: &str, at: Millis) -> Vec<NewEntry> {
+    let key = format!("status/{}/failed", message.sort());
+    let mut entry = about(Kind::MessageStatus, key, at, message);
+    entry.data = json!({ "status": Status::Failed.name(), "reason": reason });
+    if !message.counted {
+        entry.delta = message.delta();
+    }
+    vec![entry]
+}
+
+/// Parked sends of an instance, oldest first: the row's key, and the command.
+pub async fn parked(app: &App, instance: &InstanceId, limit: usize) -> Result<Vec<(Key, Command)>> {
+    let page = app.store.query(Query::table(keys::parked_of(instance)).limit(limit)).await?;
+    page.items
+        .into_iter()
+        .map(|item| {
+            let key = item.key.clone();
+            Ok((key, item.into::<Command>()?))
+        })
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
+//!
+//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances]`; without a name, all of them.
+//! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
+mod instances;
+mod raw;
+mod sends;
+mod start;
+mod summary;
+mod webhooks;
+
+#[tokio::main]
+async fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|one| one == name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    println!("{cores} cores, load and server on the same machine\n");
+    if wanted("start") {
+        start::run().await;
+    }
+    if wanted("sends") {
+        sends::run().await;
+    }
+    if wanted("webhooks") {
+        webhooks::run().await;
+    }
+    if wanted("instances") {
+        instances::run().await;
+    }
+}

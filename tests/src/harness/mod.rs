@@ -1,0 +1,21 @@
+//! What every test stands on: the real binary, a client, tenants with simulated phones, a webhook receiver that can
+//! misbehave, a comparison with the seeds' examples, waits with deadlines. No test lives here, and nothing here
+//! knows more of the server than its HTTP surface and its command line.
+#![expect(clippy::print_stderr, reason = "a failed test shows the server's log")]
+
+pub mod client;
+pub mod instance;
+pub mod receiver;
+pub mod server;
+pub mod shape;
+pub mod tenant;
+pub mod tools;
+pub mod wait;
+
+pub use client::{Answer, Client, Credential};
+pub use instance::Instance;
+pub use receiver::{Behaviour, Hit, Receiver};
+pub use server::{Server, shared};
+pub use shape::shape;
+pub use tenant::Tenant;
+pub use wait::{SOON, eventually, eventually_within, stays};

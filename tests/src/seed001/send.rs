@@ -1,0 +1,239 @@
+//! Sending everything that is not a file: text, location, contact, poll, reaction, edit, revoke; and the refusals.
+
+use super::{answer_of, request_of};
+use crate::harness::tenant::fresh_phone;
+use crate::harness::{Instance, Tenant, eventually, shape};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+async fn phone() -> (Tenant, Instance) {
+    let tenant = Tenant::new().await;
+    let instance = Instance::paired(&tenant.client, &json!({})).await;
+    (tenant, instance)
+}
+
+#[tokio::test]
+async fn a_text_arrives_under_the_id_that_was_answered() {
+    let (_tenant, instance) = phone().await;
+    let sent = instance.wa_post("/send", &request_of("POST /api/whatsapp/{instanceId}/send")).await.expect(200);
+    shape(answer_of("POST /api/whatsapp/{instanceId}/send"), &sent);
+    let id = sent["id"].as_str().unwrap();
+    let arrived = instance.wait_outbox(id).await;
+    shape(&json!({"id": "x", "to": "x", "type": "x", "text": "x"}), &arrived);
+    assert_eq!(arrived["text"], "你好！最近怎么样？");
+    assert_eq!(arrived["type"], "text");
+    assert!(arrived["to"].as_str().unwrap().contains("79001234567"), "{arrived}");
+    instance.wait_message("79001234567", id, "read").await;
+    assert_eq!(instance.outbox().await.iter().filter(|message| message["id"] == id).count(), 1);
+}
+
+#[tokio::test]
+async fn a_phone_is_written_in_many_ways_and_means_one_chat() {
+    let (_tenant, instance) = phone().await;
+    for written in ["79005550001", "+79005550001", "+7 900 555-00-01", "7 (900) 555 0001", "79005550001@s.whatsapp.net"]
+    {
+        let id = instance.send(written, "hello").await;
+        instance.wait_outbox(&id).await;
+    }
+    assert_eq!(instance.get("/chats/79005550001/messages").await["pagination"]["total"], 5);
+    for group in ["120363000000000001@g.us", "123456789@lid", "120363000000000002@newsletter"] {
+        let id = instance.send(group, "hello").await;
+        assert_eq!(instance.wait_outbox(&id).await["to"], group);
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_are_400_with_the_originals_texts() {
+    let (_tenant, instance) = phone().await;
+    for body in [json!({}), json!({"phone": "79001234567"}), json!({"message": "hello"})] {
+        instance.wa_post("/send", &body).await.refused_with(400, "Phone and message are required");
+    }
+    for body in [json!({}), json!({"phone": "79001234567"})] {
+        instance.wa_post("/send-media", &body).await.refused_with(400, "Phone and URL are required");
+    }
+    for bad in ["abc", "", "79001234567@example.com", "+", "7900123456789012345678901234567890", "7900/1234567"] {
+        let answer = instance.wa_post("/send", &json!({"phone": bad, "message": "hello"})).await;
+        answer.names("phone");
+    }
+    instance.wa_post("/send", &json!({"phone": "79001234567", "message": 5})).await.names("message");
+    instance
+        .wa_post("/send", &json!({"phone": "79001234567", "message": "x", "mentions": "all"}))
+        .await
+        .names("mentions");
+    instance.wa_post("/send", &json!({"phone": "79001234567", "message": "x", "sendAt": "soon"})).await.names("sendAt");
+    instance.wa_post("/send", &json!({"phone": "79001234567", "message": "x", "delayMs": -1})).await.names("delayMs");
+    assert!(instance.outbox().await.is_empty());
+    assert_eq!(instance.get("/chats/79001234567/messages").await["pagination"]["total"], 0);
+}
+
+#[tokio::test]
+async fn what_was_never_paired_or_is_logged_out_is_not_ready() {
+    let tenant = Tenant::new().await;
+    let instance = Instance::create(&tenant.client, &json!({})).await;
+    let text = format!("Instance {} not ready", instance.id);
+    let send = json!({"phone": "79001234567", "message": "hello"});
+    instance.wa_post("/send", &send).await.refused_with(409, &text);
+    instance.scan().await;
+    instance.wa_post("/send", &send).await.expect(200);
+    tenant.client.order(&instance.wa("/logout")).await.expect(200);
+    instance.wait_status("logged_out").await;
+    instance.wa_post("/send", &send).await.refused_with(409, &text);
+}
+
+#[tokio::test]
+async fn what_is_sent_while_the_line_is_down_leaves_after_the_reconnect() {
+    let (_tenant, instance) = phone().await;
+    let broken = instance.post("/sandbox/disconnect", &json!({})).await;
+    assert!((200..300).contains(&broken.status), "{broken}");
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(instance.send("79001234567", &format!("number {number}")).await);
+    }
+    instance.client.order(&instance.at("/reconnect")).await.expect(200);
+    for id in &ids {
+        instance.wait_outbox(id).await;
+    }
+    let arrived: Vec<Value> = instance.outbox().await.iter().map(|message| message["id"].clone()).collect();
+    assert_eq!(arrived, ids.iter().map(|id| json!(id)).collect::<Vec<_>>(), "in order, once");
+}
+
+#[tokio::test]
+async fn every_kind_of_message_arrives() {
+    let (_tenant, instance) = phone().await;
+    let to = fresh_phone();
+    let target = instance.send(&to, "first").await;
+    instance.wait_message(&to, &target, "read").await;
+    for (path, kind, body) in [
+        ("/send-location", "location", json!({"phone": to, "latitude": 59.93, "longitude": 30.31, "name": "here"})),
+        ("/send-contact", "contact", json!({"phone": to, "contact": {"name": "Ivan", "phone": "79001234567"}})),
+        ("/send-poll", "poll", json!({"phone": to, "question": "tea?", "options": ["yes", "no"]})),
+    ] {
+        let sent = instance.wa_post(path, &body).await.expect(200);
+        let id = sent["id"].as_str().expect("a message id");
+        assert_eq!(instance.wait_outbox(id).await["type"], kind);
+        let row = instance.wait_message(&to, id, "read").await;
+        assert_eq!(row["messageType"], kind, "{row}");
+    }
+    let reaction = json!({"messageId": target, "emoji": "👍"});
+    instance.wa_post("/send-reaction", &reaction).await.expect(200);
+    eventually("the reaction in the outbox", async || {
+        instance.outbox().await.into_iter().find(|message| message["type"] == "reaction")
+    })
+    .await;
+
+    instance.client.put(&instance.wa(&format!("/messages/{target}")), &json!({"message": "better"})).await.expect(200);
+    eventually("the edited text in the history", async || {
+        instance
+            .history(&to)
+            .await
+            .into_iter()
+            .find(|row| row["messageId"] == target.as_str() && row["content"] == "better")
+    })
+    .await;
+    instance.client.delete(&instance.wa(&format!("/messages/{target}"))).await.expect(200);
+    eventually("the revocation in the history", async || {
+        let rows = instance.history(&to).await;
+        rows.into_iter().find(|row| row["messageId"] == target.as_str() && row["content"] != "better")
+    })
+    .await;
+    for kind in ["edit", "revoke"] {
+        eventually(&format!("{kind} in the outbox"), async || {
+            instance.outbox().await.into_iter().find(|message| message["type"] == kind)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn bad_locations_contacts_polls_and_unknown_messages_are_refused() {
+    let (_tenant, instance) = phone().await;
+    let to = "79001234567";
+    for (path, field, body) in [
+        ("/send-location", "latitude", json!({"phone": to, "latitude": 91, "longitude": 0})),
+        ("/send-location", "longitude", json!({"phone": to, "latitude": 0, "longitude": -181})),
+        ("/send-location", "latitude", json!({"phone": to, "longitude": 0})),
+        ("/send-location", "latitude", json!({"phone": to, "latitude": "59", "longitude": 0})),
+        ("/send-contact", "contact", json!({"phone": to})),
+        ("/send-poll", "options", json!({"phone": to, "question": "tea?", "options": []})),
+        ("/send-poll", "options", json!({"phone": to, "question": "tea?", "options": ["a", 5]})),
+        ("/send-poll", "question", json!({"phone": to, "options": ["a", "b"]})),
+        ("/send-reaction", "messageId", json!({"emoji": "👍"})),
+    ] {
+        instance.wa_post(path, &body).await.names(field);
+    }
+    instance.wa_post("/send-reaction", &json!({"messageId": "no-such-message", "emoji": "👍"})).await.refused(404);
+    instance.client.put(&instance.wa("/messages/no-such-message"), &json!({"message": "x"})).await.refused(404);
+    instance.client.delete(&instance.wa("/messages/no-such-message")).await.refused(404);
+}
+
+#[tokio::test]
+async fn an_instance_of_another_platform_is_the_wrong_one() {
+    let tenant = Tenant::new().await;
+    let instance = Instance::create(&tenant.client, &json!({"platform": "telegram"})).await;
+    let answer = instance.wa_post("/send", &json!({"phone": "79001234567", "message": "hello"})).await;
+    assert_eq!(answer.refused(400).code, "WRONG_PLATFORM");
+    assert_eq!(tenant.client.get(&instance.wa("/status")).await.refused(400).code, "WRONG_PLATFORM");
+}
+
+#[tokio::test]
+async fn a_send_may_wait_for_its_time() {
+    let (_tenant, instance) = phone().await;
+    let at = chrono::Utc::now() + chrono::Duration::seconds(2);
+    let body = json!({"phone": "79001234567", "message": "later", "sendAt": at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)});
+    let sent = instance.wa_post("/send", &body).await.expect(200);
+    assert!(instance.outbox().await.is_empty());
+    instance.wait_outbox(sent["id"].as_str().unwrap()).await;
+    assert!(chrono::Utc::now() >= at, "sent before its time");
+}
+
+#[tokio::test]
+async fn magic_numbers_fail_and_echo() {
+    let (_tenant, instance) = phone().await;
+    let magic = instance.outcome_of_magic_numbers().await;
+    assert!(magic.contains("failed") && magic.contains("read"), "{magic:?}");
+}
+
+impl Instance {
+    /// Sends to the sandbox's magic numbers 9990001, 9990002 … and gives the statuses they end in.
+    async fn outcome_of_magic_numbers(&self) -> HashSet<String> {
+        let mut statuses = HashSet::new();
+        for digit in 0..10 {
+            let to = format!("999000{digit}");
+            let id = self.send(&to, "hello").await;
+            let row = eventually(&format!("the end of {to}"), async || {
+                let rows = self.history(&to).await;
+                rows.into_iter().find(|row| row["messageId"] == id.as_str() && row["status"] != "pending")
+            })
+            .await;
+            statuses.insert(row["status"].as_str().unwrap().to_owned());
+        }
+        statuses
+    }
+}
+
+#[tokio::test]
+async fn the_neutral_form_sends_on_every_platform() {
+    let tenant = Tenant::new().await;
+    for platform in ["whatsapp", "telegram", "signal"] {
+        let instance = Instance::paired(&tenant.client, &json!({"platform": platform})).await;
+        let body = json!({"to": "+8613800138000", "type": "text", "content": "hello", "metadata": {"conversationId": "conv-001"}});
+        let message = instance.post("/messages", &body).await.expect(201);
+        let example = json!({"id": "x", "platform": "x", "to": "x", "from": "x", "content": "x", "type": "x", "status": "x",
+                             "metadata": {"conversationId": "x"}, "createdAt": "2024-01-01T00:00:00.000Z",
+                             "updatedAt": "2024-01-01T00:00:00.000Z", "instanceId": "x"});
+        shape(&example, &message);
+        assert_eq!((&message["to"], &message["content"]), (&body["to"], &body["content"]));
+        assert_eq!(message["metadata"], body["metadata"]);
+        let path = format!("/messages/{}", message["id"].as_str().unwrap());
+        let got = eventually("the message sent", async || {
+            let got = instance.get(&path).await;
+            (got["status"] != "pending").then_some(got)
+        })
+        .await;
+        shape(&example, &got);
+    }
+    let instance = Instance::paired(&tenant.client, &json!({})).await;
+    instance.post("/messages", &json!({"type": "text", "content": "x"})).await.names("to");
+    instance.post("/messages", &json!({"to": "79001234567", "type": "dance", "content": "x"})).await.names("type");
+    instance.client.get(&instance.at("/messages/no-such-message")).await.refused(404);
+}
