@@ -135,11 +135,13 @@ impl Emitter {
         let (reply, answer) = oneshot::channel();
         let mail = Mail::Update { generation: self.generation, update, reply };
         tokio::select! {
-            () = self.detached.cancelled() => Err(Self::gone()),
+            // The answer to `Closed` comes just before the line is detached, and counts.
+            biased;
             answer = async {
                 self.mail.send(mail).await.map_err(|_| Self::gone())?;
                 answer.await.map_err(|_| Self::gone())?
             } => answer,
+            () = self.detached.cancelled() => Err(Self::gone()),
         }
     }
 }

@@ -105,6 +105,7 @@ impl World {
 
     /// The one assertion: says which back end (and seed), what was looked at, and both values.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "so that calls read as `same(what, is, should)`")]
     pub(crate) fn same<A: PartialEq<B> + fmt::Debug, B: fmt::Debug>(&self, what: &str, is: A, should: B) {
         assert!(is == should, "[{}] {what}\n      is: {is:?}\n  should: {should:?}", self.backend);
     }

@@ -22,6 +22,9 @@ use check::Violation;
 use memory::{FenceCheck, Memory, Rules};
 use schedule::Schedule;
 
+/// Picks violations.
+type Such = fn(&Violation) -> bool;
+
 const RUNS: u64 = 4000;
 /// Enough for each mutant to show itself many times.
 const MUTANT_RUNS: u64 = 1000;
@@ -39,7 +42,7 @@ fn one(seed: u64, rules: Rules) -> Vec<Violation> {
 }
 
 /// How many of the runs have such a violation, and the first of them.
-fn broken(runs: u64, rules: Rules, such: fn(&Violation) -> bool) -> (usize, Option<(u64, Vec<Violation>)>) {
+fn broken(runs: u64, rules: Rules, such: Such) -> (usize, Option<(u64, Vec<Violation>)>) {
     let all = (0..runs).map(|seed| (seed, one(seed, rules)));
     let broken: Vec<_> = all.filter(|(_, violations)| violations.iter().any(such)).collect();
     (broken.len(), broken.into_iter().next())
@@ -67,7 +70,7 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn every_mutant_is_caught() {
     let rules = Rules::default();
-    let mutants: [(&str, Rules, fn(&Violation) -> bool); 5] = [
+    let mutants: [(&str, Rules, Such); 5] = [
         ("no fence check", Rules { fence: FenceCheck::Never, ..rules }, |v| matches!(v, Violation::FenceFell { .. })),
         ("fence checked only on conflict", Rules { fence: FenceCheck::AfterConflict, ..rules }, |v| {
             matches!(v, Violation::FenceFell { .. })

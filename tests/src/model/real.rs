@@ -34,7 +34,7 @@ impl Real {
     }
 }
 
-fn trouble(error: CommitError) -> Trouble {
+fn trouble(error: &CommitError) -> Trouble {
     match error {
         CommitError::Fenced { .. } => Trouble::Fenced,
         CommitError::Conflict { .. } | CommitError::Store(_) => Trouble::Lost,
@@ -50,7 +50,7 @@ impl Place for Real {
         let raised = i64::try_from(epoch).map_err(|_| Trouble::Lost)?;
         let raise = Write::update(key, Change::default().set("epoch", epoch))
             .only_if(Cond::Any(vec![Cond::lacks("epoch"), Cond::lt("epoch", raised)]));
-        self.store.commit(Unit::write(raise)).await.map_err(trouble)?;
+        self.store.commit(Unit::write(raise)).await.map_err(|error| trouble(&error))?;
         Ok(epoch)
     }
 
@@ -68,9 +68,9 @@ impl Place for Real {
             Err(CommitError::Conflict { old: Some(old), .. }) => {
                 unit.writes.clear();
                 unit.append[0].look_from = old.u64("seq");
-                self.store.commit(unit).await.map(|_| ()).map_err(trouble)
+                self.store.commit(unit).await.map(|_| ()).map_err(|error| trouble(&error))
             }
-            other => other.map(|_| ()).map_err(trouble),
+            other => other.map(|_| ()).map_err(|error| trouble(&error)),
         }
     }
 

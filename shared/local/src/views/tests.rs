@@ -176,7 +176,7 @@ fn text(text: &str) -> Content {
 /// All rows of a view, as JSON objects.
 fn rows(conn: &Connection, view: &str) -> Vec<Map<String, Value>> {
     let mut statement = conn.prepare(&format!("SELECT * FROM {view}")).expect("prepares");
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let rows = statement.query_map([], |row| {
         let values = names.iter().enumerate().map(|(index, name)| {
             let value = match row.get_ref(index)? {
@@ -324,7 +324,7 @@ async fn the_documentation_lists_what_there_is() {
     let mut there = Vec::new();
     for view in VIEWS {
         let statement = conn.prepare(&format!("SELECT * FROM {}", view.name)).expect("prepares");
-        there.push((view.name, statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>()));
+        there.push((view.name, statement.column_names().map(str::to_owned).collect::<Vec<_>>()));
     }
     let documented: Vec<_> = documented
         .into_iter()

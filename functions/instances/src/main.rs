@@ -1,0 +1,6 @@
+//! The Lambda function `instances`.
+
+#[tokio::main]
+async fn main() -> Result<(), shared_aws::lambda::Failure> {
+    shared_aws::lambda::serve(instances::router()).await
+}
