@@ -15,6 +15,8 @@ mod hostile;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod quickstart;
 #[cfg(test)]
 mod routes;

@@ -108,7 +108,7 @@ async fn handle(courier: &Courier, record: &Record) -> Result<Handled> {
             courier.dispatch(&dispatch, record.receives, record.receipt.clone()).await?;
             Ok(Handled::Done)
         }
-        Work::Timer(waiting) => courier.timer(&waiting, record.receipt.clone()).await,
+        Work::Timer(waiting) => courier.timer(&waiting, record.receives, record.receipt.clone()).await,
     }
 }
 

@@ -9,31 +9,37 @@ use shared::{
     config::{Config, StoreKind},
     store::meter::Meter,
 };
+use shared_aws::lambda;
 use shared_local::{DataDirLock, Sqlite};
 
 /// An opened home. The lock is held while it lives.
 pub(crate) struct Home {
     pub(crate) app: AppState,
-    pub(crate) sqlite: Arc<Sqlite>,
+    /// `None` with STORE=dynamodb.
+    pub(crate) sqlite: Option<Arc<Sqlite>>,
     _lock: DataDirLock,
 }
 
 /// Takes the folder and opens everything in it. Errors if another process has it.
 pub(crate) async fn open(mut config: Config) -> Result<Home> {
-    if config.store != StoreKind::Sqlite {
-        return Err(Error::invalid(
-            "STORE",
-            "This binary keeps its state in SQLite (STORE=sqlite); DynamoDB is for the AWS bundle",
-        ));
-    }
     let lock = DataDirLock::acquire(&config.data_dir)?;
     private(&config.data_dir)?;
     app::use_local_encryption_key(&mut config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let meter = Arc::new(Meter::default());
-    let sqlite = Sqlite::open(&config.data_dir, Arc::clone(&clock), Arc::clone(&meter))?;
-    let media = app::local_media(&config)?;
-    let parts = Parts { store: sqlite.clone(), queues: sqlite.clone(), media, clock, meter };
+    let (parts, sqlite) = match config.store {
+        StoreKind::Sqlite => {
+            let sqlite = Sqlite::open(&config.data_dir, Arc::clone(&clock), Arc::clone(&meter))?;
+            let media = app::local_media(&config)?;
+            (Parts { store: sqlite.clone(), queues: sqlite.clone(), media, clock, meter }, Some(sqlite))
+        }
+        // The same process on the other home's store: one worker, which the lock on the folder makes the only one here.
+        StoreKind::DynamoDb => {
+            let aws = lambda::connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
+            let media = if config.media_url.is_some() { lambda::media(&config)? } else { app::local_media(&config)? };
+            (Parts { store: aws.clone(), queues: aws, media, clock, meter }, None)
+        }
+    };
     let app = App::build(config, parts).await?;
     Ok(Home { app, sqlite, _lock: lock })
 }

@@ -49,7 +49,7 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         tokio::spawn(sweep::run(Arc::clone(&app), app.closing.clone())),
         tokio::spawn(keep_counting(Arc::clone(&app))),
     ];
-    let groups = routes().merge(telemetry::router(metrics, Arc::clone(&home.sqlite)));
+    let groups = routes().merge(telemetry::router(metrics, home.sqlite.clone()));
     let router = edge::finish(groups, Arc::clone(&app))?;
     announce(&app, address, first.as_ref());
 

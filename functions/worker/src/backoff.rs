@@ -21,7 +21,8 @@ impl Backoff {
 
     /// The next pause. `chance` in 0.0..1.0 moves it by up to a fifth either way.
     pub(crate) fn next(&mut self, chance: f64) -> Duration {
-        let plain = self.first.saturating_mul(1u32.checked_shl(self.attempt.min(20)).unwrap_or(u32::MAX)).min(self.most);
+        let plain =
+            self.first.saturating_mul(1u32.checked_shl(self.attempt.min(20)).unwrap_or(u32::MAX)).min(self.most);
         self.attempt = self.attempt.saturating_add(1);
         plain.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
     }

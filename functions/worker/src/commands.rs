@@ -117,9 +117,7 @@ fn understand(message: &Received) -> Option<Pending> {
         Action::Reconnect => Pending::Control(receipt, Control::Reconnect),
         Action::Logout => Pending::Control(receipt, Control::Logout),
         Action::Delete { job } => Pending::Control(receipt, Control::Delete(job)),
-        Action::Ask { job, request } => {
-            Pending::Ask(Question { receipt, receives: message.receives, job, request })
-        }
+        Action::Ask { job, request } => Pending::Ask(Question { receipt, receives: message.receives, job, request }),
         Action::Send { .. } => {
             Pending::Send(sending::of(command, From::Queue { receipt, receives: message.receives })?)
         }

@@ -33,12 +33,12 @@ use shared::app::AppState;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::shard::Shard;
 pub use self::{
     dead::bury_dead,
     lease::{Lease, LocalLease, Shards},
     registry::{Connectors, connectors},
 };
-use self::shard::Shard;
 
 /// How a worker behaves. The defaults are for the local home.
 #[derive(Debug, Clone)]

@@ -42,7 +42,11 @@ const DRAIN_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) enum Mail {
     Commands(Vec<Received>),
-    Update { generation: u64, update: Update, reply: oneshot::Sender<Result<()>> },
+    Update {
+        generation: u64,
+        update: Update,
+        reply: oneshot::Sender<Result<()>>,
+    },
     /// The line gives signs of life: watch it from now on.
     Watch,
     /// Dispatches went out: the mark is to be saved in a while.
@@ -372,7 +376,8 @@ impl Supervisor {
                     }
                     if !sends.is_empty() {
                         let port = Arc::clone(&self.port);
-                        self.work.push(Box::pin(async move { Done::Sends { parked: sending::batch(port, sends).await } }));
+                        self.work
+                            .push(Box::pin(async move { Done::Sends { parked: sending::batch(port, sends).await } }));
                     }
                     return;
                 }

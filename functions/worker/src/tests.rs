@@ -3,5 +3,6 @@
 mod bed;
 mod fence;
 mod flow;
+mod more;
 mod order;
 mod redelivery;

@@ -243,7 +243,8 @@ const VIEWS: &[View] = &[
             // Records of deliveries expire after a year, what is remembered of their number does not.
             ("webhook_sent", Sql("max(sum(delivered), max(remembered))")),
         ],
-        // The four places that `domain::stats::daily` reads, but for the entries that are not folded yet.
+        // The places that `domain::stats::daily` reads: folded rows; entries of the log that no row has yet (folding is far
+        // less than four buckets behind, and a row may be ahead of the mark); calls; deliveries.
         from: "(
             SELECT substr(pk, 4) AS instance_id, sk AS day,
                 json_extract(doc, '$.messagesSent') AS sent, json_extract(doc, '$.messagesReceived') AS received,
@@ -251,6 +252,28 @@ const VIEWS: &[View] = &[
                 json_extract(doc, '$.totalMediaSize') AS size, json_extract(doc, '$.apiCalls') AS calls,
                 0 AS delivered, 0 AS remembered
             FROM items WHERE pk >= 'ST#' AND pk < 'ST$'
+            UNION ALL
+            SELECT fresh.instance_id, fresh.day,
+                coalesce(json_extract(delta, '$.messagesSent'), 0), coalesce(json_extract(delta, '$.messagesReceived'), 0),
+                coalesce(json_extract(delta, '$.mediaSent'), 0), coalesce(json_extract(delta, '$.mediaReceived'), 0),
+                coalesce(json_extract(delta, '$.totalMediaSize'), 0), coalesce(json_extract(delta, '$.apiCalls'), 0), 0, 0
+            FROM (
+                SELECT tail.instance_id, CAST(log.sk AS INTEGER) + entry.key AS seq, json_extract(entry.value, '$.s') AS delta,
+                    strftime('%Y%m%d', json_extract(entry.value, '$.s.day') / 1000, 'unixepoch') AS day
+                FROM (
+                    SELECT substr(meta.pk, 3) AS instance_id, coalesce(json_extract(owner.doc, '$.foldedUpto'), 0) AS mark
+                    FROM items AS meta LEFT JOIN items AS owner ON owner.pk = meta.pk AND owner.sk = 'owner'
+                    WHERE meta.pk >= 'I#' AND meta.pk < 'I$' AND meta.sk = 'meta'
+                ) AS tail
+                JOIN (SELECT 0 AS step UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS bucket
+                JOIN items AS log
+                    ON log.pk = 'E#' || tail.instance_id || '#' || (tail.mark / 4096 + bucket.step)
+                    AND log.sk >= printf('%012d', max(tail.mark - 23, 0))
+                JOIN json_each(log.doc, '$.e') AS entry
+                WHERE seq > tail.mark AND delta IS NOT NULL
+            ) AS fresh
+            LEFT JOIN items AS folded ON folded.pk = 'ST#' || fresh.instance_id AND folded.sk = fresh.day
+            WHERE fresh.seq > coalesce(json_extract(folded.doc, '$.upto'), 0)
             UNION ALL
             SELECT substr(pk, 4), sk, 0, 0, 0, 0, 0, json_extract(doc, '$.calls'), 0, 0
             FROM items WHERE pk >= 'SC#' AND pk < 'SC$'

@@ -42,7 +42,8 @@ pub fn is_group(platform: Platform, address: &str) -> bool {
         Platform::Telegram => address.starts_with('-'),
         Platform::Wechat => address.ends_with("@chatroom"),
         Platform::Wecom => address.starts_with("R:"),
-        Platform::Signal => address.starts_with("group."),
+        // A group is base64 of 32 bytes; people are numbers or UUIDs.
+        Platform::Signal => !address.starts_with('+') && !address.contains('-'),
         Platform::Im => false,
     }
 }

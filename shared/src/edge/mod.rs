@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod idempotent;
 pub mod observe;
 pub mod open_mode;
+mod openapi;
 pub mod owned;
 pub mod query;
 pub mod rate;
@@ -56,6 +57,7 @@ pub fn finish(groups: Router<AppState>, app: AppState) -> Result<Router> {
     let router = groups
         .route("/health", get(get_health))
         .route("/ready", get(get_ready))
+        .merge(openapi::routes())
         .fallback(async || Reject::from(Error::not_found("Not found")))
         .method_not_allowed_fallback(async || Reject::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -7,7 +7,7 @@ use super::{
     attempt::{self, Judgement},
     delivery::{self, Delivery},
     health::{self, After, Health, Place as Where},
-    lane::{Lane, Place},
+    lane::{self, Lane, Place},
     metric,
     run::park_pause,
     settings, source, tally,
@@ -35,7 +35,14 @@ impl Courier {
             let (instance, health, lane) = self.look(&place).await?;
             let Some(instance) = instance.filter(|_| message.seq > 0) else { return self.acknowledge(receipt).await };
             if !settings::is_on(&instance) {
+                if receives > 1 {
+                    // Perhaps it was switched off by the first run of this message, which did not get to the lanes.
+                    lane::wake_all(&self.app, &message.instance, &message.endpoint).await?;
+                }
                 return self.end_replay(&instance, message, receipt).await;
+            }
+            if receives > 1 {
+                self.restore_probe(&place, &health).await?;
             }
             if let Some(lane) = lane {
                 if self.join(&place, &lane, message, receives).await? {
@@ -78,7 +85,7 @@ impl Courier {
         // An original inside the lane is on its way. Otherwise the record tells whether anything is left to do.
         let passed = lane.holds(message.seq) && !message.again && receives == 1;
         let open = message.seq <= lane.upto && !passed && !self.is_final(message).await?;
-        lane.join(&self.app, place, message.seq, open).await
+        lane.join(&self.app, place, message.seq, open, receives > 1).await
     }
 
     async fn is_final(&self, message: &Dispatch) -> Result<bool> {

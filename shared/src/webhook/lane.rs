@@ -101,8 +101,16 @@ impl Lane {
     }
 
     /// Makes the lane deliver `seq`, too. `open`: the event is known to be undelivered, whatever the lane has passed.
+    /// `redelivered`: who received the message before may have made the lane and died before it set the timer.
     /// `false`: the row has changed or gone, look again.
-    pub(crate) async fn join(&self, app: &App, place: &Place, seq: u64, open: bool) -> Result<bool> {
+    pub(crate) async fn join(
+        &self,
+        app: &App,
+        place: &Place,
+        seq: u64,
+        open: bool,
+        redelivered: bool,
+    ) -> Result<bool> {
         let mut change = Change::default();
         if seq > self.upto {
             change = change.set("upto", seq);
@@ -115,11 +123,15 @@ impl Lane {
             // Its timer is lost, or its endpoint is down: then this one is dropped when it comes.
             change = change.set("due", now.0);
             timer::schedule(app, &mut unit, now, place.timer(0))?;
+        } else if redelivered {
+            timer::schedule(app, &mut unit, self.due, place.timer(0))?;
         }
-        if change == Change::default() {
+        if change != Change::default() {
+            unit.writes.insert(0, update(place, self, change));
+        }
+        if unit == Unit::default() {
             return Ok(true);
         }
-        unit.writes.insert(0, update(place, self, change));
         took_place(app.store.commit(unit).await)
     }
 

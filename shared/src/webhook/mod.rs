@@ -30,6 +30,10 @@
 //!   dropped, for their copies stand behind those of earlier events;
 //! * little is repeated: for everything that is dispatched `again` the event's record is read first.
 //!
+//! A unit of work is not atomic everywhere: its writes come first, then its queue messages, then the acknowledgement. So whoever
+//! receives a message for the second time sets the timers again that the first run may not have come to; timers that come
+//! too early, or twice, find nothing due and do nothing.
+//!
 //! # What is written
 //!
 //! A delivery that succeeds at once costs one write, its record, in one unit with the acknowledgement; no other state is
@@ -129,7 +133,10 @@ impl Courier {
     }
 
     /// Does what a timer is for. When it returns `Done` the message is acknowledged; an error is ours.
-    pub async fn timer(&self, waiting: &Waiting, receipt: Option<Receipt>) -> Result<Handled> {
+    ///
+    /// `receives`, `receipt`: see [`Courier::dispatch`].
+    pub async fn timer(&self, waiting: &Waiting, receives: u32, receipt: Option<Receipt>) -> Result<Handled> {
+        let redelivered = receives > 1;
         let now = self.app.clock.now();
         if now.plus(EARLY) < waiting.due {
             // The sweep takes rows out of their buckets up to half an hour early.
@@ -141,12 +148,12 @@ impl Courier {
         match &waiting.timer {
             Timer::Lane { instance, endpoint, chat, .. } => {
                 let place = Place::new(instance, endpoint, chat);
-                match self.run_lane(&place, Why::Timer, receipt).await? {
+                match self.run_lane(&place, Why::Timer, redelivered, receipt).await? {
                     Ran::InProgress => return Ok(Handled::Later(BUSY)),
                     Ran::AlreadyDone | Ran::Worked { .. } => {}
                 }
             }
-            Timer::Probe { instance, endpoint, .. } => self.probe(instance, endpoint, receipt).await?,
+            Timer::Probe { instance, endpoint, .. } => self.probe(instance, endpoint, redelivered, receipt).await?,
             Timer::Send { instance, message } => {
                 send::release(&self.app, instance, message).await?;
                 self.acknowledge(receipt).await?;

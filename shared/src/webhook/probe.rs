@@ -46,8 +46,26 @@ enum Found {
 }
 
 impl Courier {
-    /// Runs the probe timer of an endpoint, or goes on with its recovery.
-    pub(crate) async fn probe(&self, id: &InstanceId, endpoint: &str, receipt: Option<Receipt>) -> Result<()> {
+    /// Sets the probe timer of an endpoint that is down once more: the first run of a message that was received again may
+    /// have opened the breaker and died before it set the timer. One too many does nothing.
+    pub(super) async fn restore_probe(&self, place: &Place, health: &Health) -> Result<()> {
+        if health.state != State::Down {
+            return Ok(());
+        }
+        let mut unit = Unit::default();
+        timer::schedule(&self.app, &mut unit, health.probe_at, probe_timer(&place.instance, &place.endpoint, 0))?;
+        self.app.store.commit(unit).await?;
+        Ok(())
+    }
+
+    /// Runs the probe timer of an endpoint, or goes on with its recovery. `redelivered`: see [`Self::restore_probe`].
+    pub(crate) async fn probe(
+        &self,
+        id: &InstanceId,
+        endpoint: &str,
+        redelivered: bool,
+        receipt: Option<Receipt>,
+    ) -> Result<()> {
         let instance = instance::find(&self.app, id).await?;
         let health = Health::load(&self.app, id, endpoint).await?;
         let Some(instance) = instance else { return self.acknowledge(receipt).await };
@@ -62,7 +80,12 @@ impl Courier {
             }
             State::Recovering => self.recover(&instance, endpoint, health, receipt).await,
             // Another timer will come.
-            State::Down if now.plus(EARLY) < health.probe_at => self.acknowledge(receipt).await,
+            State::Down if now.plus(EARLY) < health.probe_at => {
+                if redelivered {
+                    self.restore_probe(&Place::new(id, endpoint, ""), &health).await?;
+                }
+                self.acknowledge(receipt).await
+            }
             State::Down => match self.ask(&instance, endpoint, &health).await? {
                 Found::Answers => self.begin_recovery(&instance, endpoint, true, receipt).await,
                 Found::Nothing => self.begin_recovery(&instance, endpoint, false, receipt).await,
@@ -112,7 +135,7 @@ impl Courier {
                     None => return Ok(Found::Nothing),
                 },
             };
-            match self.run_lane(&place, Why::Probe, None).await? {
+            match self.run_lane(&place, Why::Probe, false, None).await? {
                 Ran::Worked { delivered: true, .. } => return Ok(Found::Answers),
                 Ran::Worked { failed: true, .. } => return Ok(Found::Fails),
                 Ran::Worked { .. } => {}

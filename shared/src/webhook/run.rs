@@ -57,8 +57,15 @@ pub(super) fn park_pause(parks: u32) -> Duration {
 }
 
 impl Courier {
-    /// Runs the lane, if it is there, due and free.
-    pub(crate) async fn run_lane(&self, place: &Place, why: Why, receipt: Option<Receipt>) -> Result<Ran> {
+    /// Runs the lane, if it is there, due and free. `redelivered`: the first run of the timer may have died before it set
+    /// the timers that are to come.
+    pub(crate) async fn run_lane(
+        &self,
+        place: &Place,
+        why: Why,
+        redelivered: bool,
+        receipt: Option<Receipt>,
+    ) -> Result<Ran> {
         let Some(_slot) = self.slots.acquire(&place.full_endpoint()).await else {
             return self.put_off(place, receipt).await;
         };
@@ -69,8 +76,14 @@ impl Courier {
             return Ok(Ran::InProgress);
         }
         // While the endpoint is down its lanes sleep; the recovery wakes them all.
-        let asleep = health.state == State::Down || now.plus(EARLY) < lane.due;
-        if why == Why::Timer && asleep {
+        let early = now.plus(EARLY) < lane.due;
+        if why == Why::Timer && (early || health.state == State::Down) {
+            if redelivered {
+                self.restore_probe(place, &health).await?;
+                let mut unit = Unit::default();
+                timer::schedule(&self.app, &mut unit, lane.due, place.timer(0))?;
+                self.app.store.commit(unit).await?;
+            }
             return self.nothing(receipt).await;
         }
         let Some(instance) = instance else {
@@ -98,6 +111,10 @@ impl Courier {
         };
         if !run.lease().await? {
             return Ok(Ran::InProgress);
+        }
+        if run.off && redelivered {
+            // Perhaps the first run has switched the webhook off, and did not get to the other lanes.
+            lane::wake_all(&self.app, &place.instance, &place.endpoint).await?;
         }
         let ran = run.work(receipt).await;
         if ran.is_err() {

@@ -24,6 +24,7 @@ async fn down() -> World {
     world.set(|webhook| webhook.max_retries = 10).await;
     world.receiver.always(503);
     happen(&world, 0).await;
+    world.pass(4 * MINUTE, Duration::from_secs(10)).await;
     assert_eq!(world.health().await["state"], "down");
     world
 }

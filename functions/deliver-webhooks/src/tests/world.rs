@@ -241,23 +241,20 @@ impl World {
     pub(super) async fn pump(&self) {
         loop {
             let mut records = Vec::new();
+            let mut failed = false;
             for queue in [Queue::Dispatch, Queue::Timers] {
-                // Chaos: the queue does not answer, that is all.
-                if let Ok(received) = self.app.queues.receive(queue, 10, Duration::ZERO).await {
-                    records.extend(received.into_iter().map(local::record));
+                match self.app.queues.receive(queue, 10, Duration::ZERO).await {
+                    Ok(received) => records.extend(received.into_iter().map(local::record)),
+                    // Chaos: the queue does not answer this time.
+                    Err(_) => failed = !self.is_stopped(),
                 }
             }
-            if records.is_empty() && self.is_quiet().await {
+            if records.is_empty() && !failed {
                 return;
             }
             let groups = batch::groups(records).into_iter();
             join_all(groups.map(|group| local::work_off(self.courier.clone(), group, None))).await;
         }
-    }
-
-    async fn is_quiet(&self) -> bool {
-        let (dispatch, timers) = (self.depth(Queue::Dispatch).await, self.depth(Queue::Timers).await);
-        dispatch.visible + timers.visible == 0 || self.is_stopped()
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -51,7 +51,6 @@ async fn a_take_over_tells_of_the_restart_and_dispatches_again() {
     assert_eq!(new.epoch(), 9, "the lease's floor");
     assert_eq!(new.instance().status, Status::Connecting);
     let kinds: Vec<String> = bed.log(&instance).await.into_iter().map(|entry| entry.body.kind).collect();
-    let expected =
-        ["owner_changed", "connection_opened", "message_received", "owner_changed", "connection_closed"];
+    let expected = ["owner_changed", "connection_opened", "message_received", "owner_changed", "connection_closed"];
     assert_eq!(kinds, expected);
 }

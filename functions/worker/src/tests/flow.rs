@@ -6,12 +6,7 @@ use serde_json::json;
 use shared::{
     address::Platform,
     connector::{Action, Play, Request},
-    domain::{
-        content::Content,
-        instance::Status as Line,
-        job,
-        message::Status,
-    },
+    domain::{content::Content, instance::Status as Line, job, message::Status},
     store::{Query, Read, keys},
 };
 

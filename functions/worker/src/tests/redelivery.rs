@@ -11,7 +11,7 @@ use shared::{
         message::{Message, Status},
         owner::{Owner, SendRow, Settle},
     },
-    store::{Queue, Received, CommitError},
+    store::{CommitError, Queue, Received},
 };
 
 use super::bed::Bed;
@@ -164,7 +164,8 @@ async fn receipts_rise_and_are_told_once() {
             break;
         }
     }
-    owner.receipts(&["unknown".into()], "15550100009@s.whatsapp.net", Receipt::Read, bed.app.clock.now())
+    owner
+        .receipts(&["unknown".into()], "15550100009@s.whatsapp.net", Receipt::Read, bed.app.clock.now())
         .await
         .expect("unknown ids are ignored");
 }

@@ -71,7 +71,8 @@ pub(crate) async fn ask(network: &Network, request: Request) -> Result<Value> {
         Request::GroupInvite { group } => {
             let found = load(network, &group).await?;
             // The same code for as long as the group lives.
-            let code: String = crypto::sha256_hex(format!("{}/{}", network.instance, found.id)).chars().take(22).collect();
+            let code: String =
+                crypto::sha256_hex(format!("{}/{}", network.instance, found.id)).chars().take(22).collect();
             Ok(json!({ "code": code, "link": format!("https://chat.whatsapp.com/{code}") }))
         }
         Request::GroupLeave { group } => {
@@ -118,7 +119,8 @@ async fn create(network: &Network, subject: String, participants: &[String]) -> 
     }
     let created_at = network.clock.now().iso();
     for _ in 0..TRIES {
-        let digits = u64::from_be_bytes(crypto::random()?.first_chunk().copied().unwrap_or_default()) % 1_000_000_000_000;
+        let digits =
+            u64::from_be_bytes(crypto::random()?.first_chunk().copied().unwrap_or_default()) % 1_000_000_000_000;
         let group = Group {
             id: new_id(network.platform(), digits)?,
             subject: subject.clone(),

@@ -170,4 +170,3 @@ impl Batch {
         inner.network.happened(std::mem::take(&mut self.keys)).await
     }
 }
-

@@ -47,10 +47,23 @@ pub(crate) struct Phone {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub(crate) enum Event {
-    Delivered { id: String, chat: String },
-    Read { id: String, chat: String },
+    Delivered {
+        id: String,
+        chat: String,
+    },
+    Read {
+        id: String,
+        chat: String,
+    },
     /// Somebody writes.
-    Writes { id: String, chat: String, sender: String, name: String, group: bool, content: Content },
+    Writes {
+        id: String,
+        chat: String,
+        sender: String,
+        name: String,
+        group: bool,
+        content: Content,
+    },
 }
 
 /// A row of what is going to happen: its key sorts by time.
@@ -95,12 +108,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(
-        store: DynStore,
-        clock: Arc<dyn Clock>,
-        instance: InstanceId,
-        capability: Capability,
-    ) -> Self {
+    pub(crate) fn new(store: DynStore, clock: Arc<dyn Clock>, instance: InstanceId, capability: Capability) -> Self {
         Self { store, clock, instance, capability, place: AtomicU64::new(0) }
     }
 
@@ -177,14 +185,7 @@ impl Network {
     }
 
     /// What a message leads to.
-    fn due_after(
-        &self,
-        outgoing: &Outgoing,
-        id: Option<&str>,
-        seq: u64,
-        at: Millis,
-        behaviour: Behaviour,
-    ) -> Vec<Due> {
+    fn due_after(&self, outgoing: &Outgoing, id: Option<&str>, seq: u64, at: Millis, behaviour: Behaviour) -> Vec<Due> {
         let id = id.unwrap_or(&outgoing.id).to_owned();
         let chat = outgoing.to.clone();
         let (delivered, read) = (at.plus(DELIVERED_AFTER), at.plus(DELIVERED_AFTER + READ_AFTER));

@@ -78,8 +78,7 @@ pub(crate) fn lid(network: &Network, address: &str) -> Result<Value> {
         return Err(unsupported("a LID"));
     }
     let jid = address::Jid::parse("id", address)?;
-    let complement =
-        |digits: &str| digits.bytes().map(|digit| char::from(b'0' + (b'9' - digit))).collect::<String>();
+    let complement = |digits: &str| digits.bytes().map(|digit| char::from(b'0' + (b'9' - digit))).collect::<String>();
     let (phone, lid) = match jid.server() {
         address::Server::Person => (jid.user().to_owned(), format!("88{}", complement(jid.user()))),
         address::Server::Lid => match jid.user().strip_prefix("88") {

@@ -78,7 +78,8 @@ fn edited(target: &Message, text: &str, at: Millis) -> Result<(Option<Write>, Ch
     };
     let full = serde_json::to_value(&content)?;
     let long = full.to_string().len() > HEAD_CONTENT;
-    let change = Change::default().set("edited", true).set("editedAt", at.0).set("kind", content.kind()).set("long", long);
+    let change =
+        Change::default().set("edited", true).set("editedAt", at.0).set("kind", content.kind()).set("long", long);
     let (body, change) = if long {
         let short = serde_json::to_value(Content::Other { name: content.kind().to_owned() })?;
         let body = Item::new(keys::message_body(&target.key()), &json!({ "content": full }))?;

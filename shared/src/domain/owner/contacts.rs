@@ -5,7 +5,10 @@ use serde_json::json;
 use super::{Owner, author::Settle};
 use crate::{
     connector::ContactInfo,
-    domain::{chat, contact, event::{self, Kind}},
+    domain::{
+        chat, contact,
+        event::{self, Kind},
+    },
     error::Result,
     store::CommitError,
 };

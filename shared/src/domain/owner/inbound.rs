@@ -61,11 +61,8 @@ impl Owner {
 
     fn row(&self, incoming: &Incoming, chat: &ChatKey) -> Message {
         let status = if incoming.from_me { Status::Sent } else { Status::Received };
-        let sender_hash = if incoming.from_me {
-            "me".to_owned()
-        } else {
-            chat::address_hash(&self.app, &self.id, &incoming.sender)
-        };
+        let sender_hash =
+            if incoming.from_me { "me".to_owned() } else { chat::address_hash(&self.app, &self.id, &incoming.sender) };
         Message {
             v: 1,
             id: message::foreign_public_id(incoming.at, &self.id, &incoming.id),
@@ -135,12 +132,8 @@ impl Owner {
         if known {
             return;
         }
-        let info = ContactInfo {
-            address: address.to_owned(),
-            name: name.to_owned(),
-            avatar: String::new(),
-            is_group: false,
-        };
+        let info =
+            ContactInfo { address: address.to_owned(), name: name.to_owned(), avatar: String::new(), is_group: false };
         match contact::store(&self.app, &self.id, std::slice::from_ref(&info)).await {
             Ok(()) => {
                 self.seen().contacts.insert(info.address, info.name);

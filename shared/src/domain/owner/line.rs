@@ -32,7 +32,8 @@ impl Owner {
         let now = self.app.clock.now();
         let qr = Qr { code: code.to_owned(), at: now };
         let first = self.instance().status != Status::QrReceived;
-        let change = status(now, Status::QrReceived, None).set("qr", serde_json::to_value(&qr).map_err(Error::internal)?);
+        let change =
+            status(now, Status::QrReceived, None).set("qr", serde_json::to_value(&qr).map_err(Error::internal)?);
         let entry = self.entry(Kind::QrReceived, json!({ "qrCode": code }));
         let note = if first { Some((Action::QrReceived, json!({}))) } else { None };
         self.turn(change, Vec::new(), Some(entry), note).await?;

@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use self::marks::Marks;
 pub use self::{
     author::{Author, Settle},
     delete::erase,
@@ -31,13 +32,13 @@ pub use self::{
     outcome::{SendRow, parked},
     session::FencedSession,
 };
-use self::marks::Marks;
 use crate::{
     app::{App, AppState},
     connector::Closed,
     domain::{
         event::{self, Kind},
         instance::{self, Instance, Status},
+        stats,
     },
     error::{Error, Result},
     id::{ChatKey, InstanceId},
@@ -55,6 +56,8 @@ const REDISPATCH_PAGE: usize = 500;
 const SAVE_EVERY: u64 = 64;
 /// … or that long behind the last one.
 pub const SAVE_AFTER: Duration = Duration::from_secs(5);
+/// Statistics are folded after about that many entries.
+const FOLD_EVERY: u64 = 256;
 /// Chats and contacts to remember, so that they are not written with every message.
 const REMEMBERED: usize = 2000;
 
@@ -196,11 +199,19 @@ impl Owner {
 
     async fn save_mark_if_far(&self) {
         let due = self.marks().take(SAVE_EVERY);
-        if let Some(upto) = due
-            && let Err(error) = self.write_mark(upto).await
-        {
+        let Some(upto) = due else { return };
+        if let Err(error) = self.write_mark(upto).await {
             // The next one will do: the mark only saves repeats.
             tracing::debug!(instance = %self.id, %error, "the dispatch mark was not saved");
+        }
+        // Readers add what is not folded, so this only keeps their work short, and nobody waits for it.
+        if upto / FOLD_EVERY != upto.saturating_sub(SAVE_EVERY) / FOLD_EVERY {
+            let (app, id) = (self.app.clone(), self.id.clone());
+            tokio::spawn(async move {
+                if let Err(error) = stats::fold(&app, &id).await {
+                    tracing::debug!(instance = %id, %error, "statistics were not folded");
+                }
+            });
         }
     }
 

@@ -142,7 +142,13 @@ impl Author<'_> {
     }
 
     /// The instance cannot send now: the command waits in a row of its own, and counts as sent from now on.
-    pub async fn parked(&self, row: &SendRow, command: &Command, accepted: Millis, settle: Settle) -> Result<(), CommitError> {
+    pub async fn parked(
+        &self,
+        row: &SendRow,
+        command: &Command,
+        accepted: Millis,
+        settle: Settle,
+    ) -> Result<(), CommitError> {
         let message = &row.message;
         let parked = Write::put(Item::new(keys::parked(&message.instance_id, accepted, &message.sort()), command)?);
         let change = Change::default().set("counted", true);

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     clock::Millis,
     connector::Receipt,
-    domain::{event::{self, Kind}, message::{self, Status}},
+    domain::{
+        event::{self, Kind},
+        message::{self, Status},
+    },
     error::Result,
     id::ChatKey,
     store::{Change, CommitError, Cond, Item, Write, keys},
@@ -85,11 +88,8 @@ impl Owner {
             .set("statusAt", at.0)
             .set("updatedAt", self.app.clock.now().0);
         let rises = Cond::All(vec![Cond::Gt("rank".into(), Status::Pending.rank()), Cond::lt("rank", status.rank())]);
-        let mut entry = event::entry(
-            Kind::MessageStatus,
-            format!("status/{sort}/{}", status.name()),
-            self.app.clock.now(),
-        );
+        let mut entry =
+            event::entry(Kind::MessageStatus, format!("status/{sort}/{}", status.name()), self.app.clock.now());
         entry.chat = Some(chat.to_string());
         entry.message = Some(sort.to_owned());
         entry.data = json!({ "status": status.name() });

@@ -16,7 +16,7 @@ use shared::{
         stats,
     },
     id::{InstanceId, MediaId, MessageId},
-    store::{Append, Item, Unit, Write, keys, log::Writer},
+    store::{Append, Change, Item, Unit, Write, keys, log::Writer},
     webhook::{self, Delivery},
 };
 
@@ -222,14 +222,31 @@ async fn daily_stats_are_what_the_domain_counts() {
     let app = &home.app;
     let instance = home.instance();
     let day = NOON.day();
-    let received = message(app, "P1", text("hello"));
-    let mut entry = event::entry(event::Kind::MessageReceived, "received/P1".into(), NOON);
-    entry.delta = received.delta();
-    let append =
-        |entry| Append { log: INSTANCE.into(), writer: Writer::Foreign, entries: vec![entry], look_from: None };
-    let unit = Unit { append: vec![append(entry)], ..Unit::default() };
-    app.store.commit(unit).await.expect("appends");
+    home.write(vec![Write::put(instance::item(&instance).expect("an item"))]).await;
+    let media = Media {
+        media_id: MediaId::new("0123456789abcdef0123456789abcdef"),
+        mime: "image/png".into(),
+        size: 5,
+        filename: None,
+        caption: None,
+    };
+    let picture = Content::Media { media_kind: MediaKind::Image, media };
+    let append = async |messages: Vec<Message>| {
+        let entry = |message: &Message| {
+            let mut entry = event::entry(event::Kind::MessageReceived, format!("received/{}", message.pmid), NOON);
+            entry.delta = message.delta();
+            entry
+        };
+        let entries = messages.iter().map(entry).collect();
+        let append = Append { log: INSTANCE.into(), writer: Writer::Foreign, entries, look_from: None };
+        app.store.commit(Unit { append: vec![append], ..Unit::default() }).await.expect("appends");
+    };
+    // Some are folded, some wait in the log, in the same item or a later one.
+    append((0..30).map(|n| message(app, &format!("A{n}"), text("hello"))).collect()).await;
+    let day_before = Message { at: Millis(NOON.0 - DAY_MS), ..message(app, "B", text("hello")) };
+    append(vec![day_before.clone()]).await;
     stats::fold(app, &instance.id).await.expect("folds");
+    append(vec![message(app, "C", picture), Message { pmid: "D".into(), ..day_before }]).await;
     for _ in 0..3 {
         app.calls.hit(&instance.id, NOON);
     }
@@ -257,12 +274,18 @@ async fn daily_stats_are_what_the_domain_counts() {
     has(
         &by_date["2023-01-01T00:00:00.000Z"],
         json!({
-            "instance_id": INSTANCE, "messages_sent": 0, "messages_received": 1, "media_sent": 0, "media_received": 0,
-            "total_media_size": 0, "api_calls": 3, "webhook_sent": 1,
+            "instance_id": INSTANCE, "messages_sent": 0, "messages_received": 31, "media_sent": 0, "media_received": 1,
+            "total_media_size": 5, "api_calls": 3, "webhook_sent": 1,
         }),
     );
-    has(&by_date["2022-12-31T00:00:00.000Z"], json!({ "messages_received": 0, "webhook_sent": 4 }));
+    has(&by_date["2022-12-31T00:00:00.000Z"], json!({ "messages_received": 2, "webhook_sent": 4 }));
     has(&by_date["2022-12-30T00:00:00.000Z"], json!({ "webhook_sent": 0 }));
     let counted = stats::total(app, &instance, day, day).await.expect("counts");
-    assert_eq!((counted.messages_received, counted.api_calls, counted.webhook_sent), (1, 3, 1));
+    let counts = (counted.messages_received, counted.media_received, counted.total_media_size);
+    assert_eq!((counts, counted.api_calls, counted.webhook_sent), ((31, 1, 5), 3, 1));
+    // A row that was written when its mark was not: nothing is counted twice.
+    stats::fold(app, &instance.id).await.expect("folds");
+    home.write(vec![Write::update(keys::owner(&instance.id), Change::default().set("foldedUpto", 3))]).await;
+    let again = row(&home.look(), "daily_stats", "date", "2023-01-01T00:00:00.000Z");
+    assert_eq!(again, by_date["2023-01-01T00:00:00.000Z"]);
 }
