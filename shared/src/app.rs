@@ -44,6 +44,8 @@ pub struct App {
     pub rate: RateLimiter,
     /// API calls to count, until they are written down.
     pub calls: Calls,
+    /// Names this run of the program.
+    pub run: String,
     /// Cancelled when the process is to end: whoever waits long listens to it.
     pub closing: CancellationToken,
 }
@@ -76,10 +78,12 @@ impl App {
         let policy: Policy = config.outbound_allow().parse().map_err(|error: Error| error.field("OUTBOUND_ALLOW"))?;
         let guard = Guard::new(policy)?;
         let rate = RateLimiter::new(config.rate_limit);
+        let ids = Ids::default();
         Ok(Arc::new(Self {
             config,
             clock,
-            ids: Ids::default(),
+            run: ids.ulid(),
+            ids,
             store,
             queues,
             keyring,

@@ -55,8 +55,10 @@ pub struct Capability {
     pub max_text: usize,
 }
 
-const EVERYTHING: &[&str] =
-    &["text", "image", "video", "audio", "document", "sticker", "location", "contact", "poll", "reaction", "edit", "revoke"];
+const EVERYTHING: &[&str] = &[
+    "text", "image", "video", "audio", "document", "sticker", "location", "contact", "poll", "reaction", "edit",
+    "revoke",
+];
 const BOT: &[&str] =
     &["text", "image", "video", "audio", "document", "location", "contact", "poll", "reaction", "edit", "revoke"];
 const SIGNAL: &[&str] = &["text", "image", "video", "audio", "document", "contact", "reaction", "edit", "revoke"];

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    capability::{Capability, Transport},
     address::Platform,
+    capability::{Capability, Transport},
     clock::Millis,
     domain::content::Content,
     error::{Error, Result},
@@ -88,22 +88,52 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Request {
-    PairingCode { phone: String },
-    Check { phones: Vec<String> },
-    ProfilePicture { address: String },
+    PairingCode {
+        phone: String,
+    },
+    Check {
+        phones: Vec<String>,
+    },
+    ProfilePicture {
+        address: String,
+    },
     SyncContacts,
-    MarkRead { chat: String, messages: Vec<String> },
-    Typing { chat: String, on: bool },
+    MarkRead {
+        chat: String,
+        messages: Vec<String>,
+    },
+    Typing {
+        chat: String,
+        on: bool,
+    },
     Groups,
-    GroupCreate { subject: String, participants: Vec<String> },
-    GroupParticipants { group: String, change: GroupChange, participants: Vec<String> },
-    GroupSubject { group: String, subject: String },
-    GroupInvite { group: String },
-    GroupLeave { group: String },
+    GroupCreate {
+        subject: String,
+        participants: Vec<String>,
+    },
+    GroupParticipants {
+        group: String,
+        change: GroupChange,
+        participants: Vec<String>,
+    },
+    GroupSubject {
+        group: String,
+        subject: String,
+    },
+    GroupInvite {
+        group: String,
+    },
+    GroupLeave {
+        group: String,
+    },
     /// Phone → LID or LID → phone.
-    Lid { address: String },
+    Lid {
+        address: String,
+    },
     /// Plays the phone network: sandbox instances only.
-    Sandbox { play: Play },
+    Sandbox {
+        play: Play,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,11 +149,23 @@ pub enum GroupChange {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "play", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Play {
-    Scan { phone: Option<String>, name: Option<String> },
+    Scan {
+        phone: Option<String>,
+        name: Option<String>,
+    },
     /// Somebody writes; `id` is the platform id that the message gets.
-    Receive { id: String, from: String, chat: String, name: Option<String>, content: Content, at: Millis },
+    Receive {
+        id: String,
+        from: String,
+        chat: String,
+        name: Option<String>,
+        content: Content,
+        at: Millis,
+    },
     /// The line breaks, and comes back after `seconds`.
-    Disconnect { seconds: u64 },
+    Disconnect {
+        seconds: u64,
+    },
     /// The phone removes the linked device.
     Logout,
 }
@@ -212,18 +254,33 @@ impl Closed {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
     /// A QR code to scan; replaces the one before.
-    Qr { code: String },
+    Qr {
+        code: String,
+    },
     /// Nobody scanned: pairing stopped until somebody asks again.
     PairingExpired,
     /// The line is up. `address` is the account's own, `name` its display name.
-    Opened { address: String, name: String },
+    Opened {
+        address: String,
+        name: String,
+    },
     /// The line is down.
-    Closed { reason: Closed },
+    Closed {
+        reason: Closed,
+    },
     Received(Box<Incoming>),
-    Receipt { messages: Vec<String>, chat: String, receipt: Receipt, at: Millis },
+    Receipt {
+        messages: Vec<String>,
+        chat: String,
+        receipt: Receipt,
+        at: Millis,
+    },
     Contacts(Vec<ContactInfo>),
     /// Two addresses of one chat: the phone id and the LID.
-    SameChat { address: String, also: String },
+    SameChat {
+        address: String,
+        also: String,
+    },
 }
 
 /// What a connector needs to know of its account.

@@ -5,14 +5,13 @@
 
 pub mod address;
 pub mod app;
-pub mod domain;
-pub mod edge;
-pub mod webhook;
-pub mod clock;
 pub mod capability;
+pub mod clock;
 pub mod config;
 pub mod connector;
 pub mod crypto;
+pub mod domain;
+pub mod edge;
 pub mod error;
 pub mod guard;
 pub mod id;
@@ -21,5 +20,6 @@ pub mod qr;
 pub mod redact;
 pub mod sign;
 pub mod store;
+pub mod webhook;
 
 pub use error::{Error, Kind, Result, Retry};

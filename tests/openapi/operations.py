@@ -131,12 +131,12 @@ op(f"POST {INSTANCE}/sandbox/receive", "receive_message", "Make somebody write t
    later=True, body=ref("ReceiveInput"), example={"from": "79007654321", "name": "Ivan", "text": "hello"}, answer=obj({"id": STR}), description=SANDBOX,
    refuses={409: "Not connected; or the same `Idempotency-Key` is still running."})
 op(f"GET {INSTANCE}/sandbox/outbox", "list_outbox", "What arrived on the other side", tag="instances", scope="messages:read", answer=ref("Outbox"),
-   query=[q("after", whole(0, 4_294_967_295, 0)), limit(5000, 1000)], description=f"Oldest first. {SANDBOX}")
+   query=[q("after", whole(0, 4_294_967_295, 0)), limit(1000, 1000)], description=f"Oldest first. {SANDBOX}")
 op(f"POST {INSTANCE}/sandbox/disconnect", "disconnect_line", "Break the line", tag="instances", scope="instances:manage", later=True,
    body=obj({"seconds?": d(whole(0, 86_400, 1), "Until it can be opened again.")}), example={"seconds": 1},
-   answer=obj({"success": {"type": "boolean"}, "until": TIME}), description=SANDBOX)
+   answer=obj({"success": {"type": "boolean"}, "until": TIME}), description=SANDBOX, refuses={409: "There is no line to break."})
 op(f"POST {INSTANCE}/sandbox/logout", "logout_phone", "Remove the linked device on the phone", tag="instances", scope="instances:manage", later=True,
-   answer=ref("Success"), description=SANDBOX)
+   answer=ref("Success"), description=SANDBOX, refuses={409: "No device is linked."})
 
 # whatsapp
 

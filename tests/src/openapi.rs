@@ -1,12 +1,15 @@
-//! The OpenAPI document: it is what the generator makes, it lists exactly the operations that the routers have, and it is
-//! valid. The routes are read from the routers' source, so neither side can be forgotten.
+//! The OpenAPI document: it is what the generator makes, it is valid, it lists exactly the operations that the routers have (the
+//! routes are read from their source, so neither side can be forgotten), and a server answers as it says.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::tools::{python, root, stdout};
+use crate::harness::{Behaviour, Instance, Receiver, Server};
+use crate::routes::{ENDING, Ids, Query, ROUTES, Route};
+use crate::tenants::furnished;
 
 const DOCUMENT: &str = include_str!("../../shared/src/edge/openapi/openapi.json");
 
@@ -96,7 +99,7 @@ fn routes() -> Routes {
 
 /// `METHOD /path` → operation.
 fn operations() -> BTreeMap<String, Value> {
-    let document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
+    let document = document();
     let paths = document["paths"].as_object().expect("paths");
     let all = paths.iter().flat_map(|(path, methods)| {
         let methods = methods.as_object().expect("operations");
@@ -138,21 +141,104 @@ fn operations_are_named_after_their_handlers() {
     }
 }
 
+/// What the validator says of the document and of answers.
+fn complaints(document: &Value, answers: &[Value]) -> String {
+    let program = std::fs::read_to_string(root().join("tests/openapi/validate.py")).expect("the validator");
+    stdout(&python(&program, &json!({"document": document, "answers": answers}).to_string()))
+}
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).expect("JSON")
+}
+
 #[test]
 fn the_document_is_valid_and_so_are_its_examples() {
-    let program = std::fs::read_to_string(root().join("tests/openapi/validate.py")).expect("the validator");
-    assert_eq!(stdout(&python(&program, DOCUMENT)), "");
+    assert_eq!(complaints(&document(), &[]), "");
 }
 
 #[test]
 fn the_validator_finds_what_is_wrong() {
-    let program = std::fs::read_to_string(root().join("tests/openapi/validate.py")).expect("the validator");
-    let mut document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
-    document["info"].as_object_mut().expect("an object").remove("title");
-    document["paths"]["/api/auth/login"]["post"]["requestBody"]["content"]["application/json"]["example"]["email"] =
+    let mut wrong = document();
+    wrong["info"].as_object_mut().expect("an object").remove("title");
+    wrong["paths"]["/api/auth/login"]["post"]["requestBody"]["content"]["application/json"]["example"]["email"] =
         7.into();
-    let found = stdout(&python(&program, &document.to_string()));
-    assert!(found.contains("document: info") && found.contains("example: /paths//api/auth/login/post"), "{found}");
+    let answer = |status: u16, body: Value| json!({"method": "GET", "path": "/health", "status": status, "body": body});
+    let strange = answer(200, json!({"status": "ok", "timestamp": "2023-01-01T12:00:00.000Z", "more": 1}));
+    let found = complaints(&wrong, &[strange, answer(418, Value::Null)]);
+    for expected in
+        ["document: info", "example: /paths//api/auth/login/post", "answer: GET /health 200", "answer: GET /health 418"]
+    {
+        assert!(found.contains(expected), "{expected} is not in {found}");
+    }
+}
+
+/// A path without the names of its parameters, and without a query.
+fn shape(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let segments = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// The path as the document writes it, of a route of the suite's table.
+fn documented(route: &Route) -> String {
+    let wanted = format!("{} {}", route.method, shape(route.path));
+    let found = operations().into_keys().find(|key| shape(key) == wanted);
+    let found = found.unwrap_or_else(|| panic!("{wanted} is not in the document"));
+    found.split_once(' ').expect("a method and a path").1.to_owned()
+}
+
+#[test]
+fn ranges_are_those_that_the_server_is_tested_with() {
+    let operations = operations();
+    for route in ROUTES {
+        let path = documented(route);
+        let parameters = &operations[&format!("{} {path}", route.method)]["parameters"];
+        for query in route.query {
+            let (Query::Number(name, ..) | Query::Time(name) | Query::Word(name) | Query::Cursor(name)) = *query;
+            let parameter = parameters.as_array().and_then(|all| all.iter().find(|one| one["name"] == name));
+            let schema = &parameter.unwrap_or_else(|| panic!("{path} has no {name}"))["schema"];
+            if let Query::Number(_, least, most) = *query {
+                assert_eq!(schema["minimum"], least, "{path} {name}");
+                assert!(most == i64::MAX || schema["maximum"] == most, "{path} {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_are_as_the_document_says() {
+    let server = Server::start();
+    let receiver = Receiver::start().await;
+    receiver.behave("/hook", Behaviour::Ok);
+    let (tenant, instance, ids) = furnished(&server, &receiver).await;
+    let group = json!({"subject": "a group", "participants": ["79001234567"]});
+    let group = instance.wa_post("/groups", &group).await.expect(201)["id"].as_str().expect("an id").to_owned();
+    // Another instance, that waits to be scanned.
+    let waiting = Instance::create(&tenant.client, &json!({})).await;
+    waiting.qr().await;
+    let waiting = Ids { instance: waiting.id, ..ids.clone() };
+
+    // What takes something away from the others comes late, and what ends something last, in an order that lets each find
+    // what it ends.
+    let late = |(index, route): &(usize, &Route)| match (route.method, route.path) {
+        pair if ENDING.contains(&pair) => (2, ROUTES.len() - index),
+        ("PUT", "/api/instances/{instance}") | ("POST", "/api/instances/{instance}/sandbox/disconnect") => (1, *index),
+        _ => (0, *index),
+    };
+    let mut routes: Vec<_> = ROUTES.iter().enumerate().filter(|(_, route)| !route.path.ends_with("/stream")).collect();
+    routes.sort_by_key(late);
+    let (mut answers, mut worked) = (Vec::new(), 0);
+    for (_, route) in routes {
+        let ids = if route.path.ends_with("/qr") { &waiting } else { &ids };
+        let fill = |text: &str| ids.fill(&text.replace("{group}", &group));
+        let answer = tenant.client.call(route.method(), &fill(route.path), route.json(fill).as_ref()).await;
+        let body = if answer.header("content-type") == "application/json" { answer.json() } else { Value::Null };
+        worked += usize::from(answer.status < 400);
+        answers.push(json!({"method": route.method, "path": documented(route), "status": answer.status, "body": body}));
+    }
+    // The others want an administrator, a wrong password not to be wrong, or a state that only one of them can find.
+    assert!(worked >= 60, "only {worked} of {} requests worked: too few to say much", answers.len());
+    assert_eq!(complaints(&document(), &answers), "");
 }
 
 #[test]

@@ -235,7 +235,7 @@ pub(crate) const ROUTES: &[Route] = &[
         "/api/instances/{instance}/sandbox/outbox",
         Instance,
         "",
-        &[Number("limit", 1, 5000), Cursor("after")],
+        &[Number("limit", 1, 1000), Cursor("after")],
     ),
     route("POST", "/api/instances/{instance}/sandbox/disconnect", Instance, r#"{"seconds": 1}"#, &[]),
     route("POST", "/api/instances/{instance}/sandbox/logout", Instance, "", &[]),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const MARK: &str = "swordfish";
 
 /// A user with one of everything.
-async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, Instance, Ids) {
+pub(crate) async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, Instance, Ids) {
     let tenant = Tenant::of(server).await;
     let given = json!({"name": MARK, "description": MARK, "webhookUrl": receiver.url("/hook"), "maxRetries": 0});
     let instance = Instance::paired(&tenant.client, &given).await;

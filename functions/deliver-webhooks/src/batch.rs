@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// An attempt, and some reading and writing around it: with less time left than this nothing is begun.
 const ROOM: Duration = Duration::from_secs(shared::webhook::DEADLINE.as_secs() + 3);
+/// A timer may set off many attempts: a lane, or a recovery.
+const ROOM_FOR_TIMER: Duration = Duration::from_secs(60);
 /// Pause before a message that failed is received again: doubling with each receive.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -38,7 +40,10 @@ pub(crate) struct Rest {
     pub(crate) pause: Duration,
 }
 
-/// What a body asks for. Timers name themselves.
+/// The attribute that only timers have.
+const TIMER: &str = "timer";
+
+/// What a body asks for.
 #[derive(Debug)]
 enum Work {
     Dispatch(Dispatch),
@@ -48,7 +53,7 @@ enum Work {
 impl Work {
     fn read(body: &Doc) -> Result<Self> {
         let body_value = serde_json::Value::Object(body.clone());
-        Ok(if body.contains_key("timer") {
+        Ok(if body.contains_key(TIMER) {
             Self::Timer(serde_json::from_value(body_value)?)
         } else {
             Self::Dispatch(serde_json::from_value(body_value)?)
@@ -77,7 +82,8 @@ pub(crate) async fn work_off(
     mut done: impl FnMut(),
 ) -> Rest {
     while let Some(record) = group.front() {
-        if until.is_some_and(|until| Instant::now() + ROOM > until) {
+        let room = if record.body.contains_key(TIMER) { ROOM_FOR_TIMER } else { ROOM };
+        if until.is_some_and(|until| Instant::now() + room > until) {
             return Rest { records: group.into(), pause: Duration::ZERO };
         }
         let pause = match AssertUnwindSafe(handle(courier, record)).catch_unwind().await {

@@ -119,8 +119,7 @@ pub(crate) async fn work_off(courier: Courier, group: VecDeque<Record>, permit: 
 async fn keep(courier: &Courier, held: &Mutex<VecDeque<Receipt>>) {
     loop {
         tokio::time::sleep(BEAT).await;
-        let receipts: Vec<Receipt> =
-            held.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let receipts: Vec<Receipt> = held.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         for receipt in receipts {
             if let Err(error) = courier.app().queues.extend(&receipt, receipt.queue.visibility()).await {
                 tracing::debug!(queue = receipt.queue.name(), %error, "a message may be delivered twice");

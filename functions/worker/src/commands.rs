@@ -83,9 +83,10 @@ impl Commands {
         self.0.is_empty()
     }
 
-    /// Whether the first in line is a send.
-    pub(crate) fn begins_with_send(&self) -> bool {
-        matches!(self.0.front(), Some(Pending::Send(_)))
+    /// Whether [`Commands::next`] would begin a send.
+    pub(crate) fn sends_next(&self) -> bool {
+        let mut next = self.0.iter().take_while(|pending| !matches!(pending, Pending::Control(..)));
+        next.any(|pending| matches!(pending, Pending::Send(_)))
     }
 
     /// Takes out what comes next.

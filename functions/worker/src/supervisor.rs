@@ -35,7 +35,7 @@ use crate::{
 
 /// A line that was up for that long has recovered: the next pause is the shortest again.
 const STEADY: Duration = Duration::from_secs(60);
-/// After a send found no line although it should be up.
+/// After a drain found no line although it should be up.
 const DRAIN_AGAIN: Duration = Duration::from_secs(2);
 
 /// What comes to a supervisor.
@@ -360,7 +360,9 @@ impl Supervisor {
                 return;
             }
             // One batch at a time: order within a chat reaches over batches.
-            let holds = !up && self.timers.hold.is_some() && self.commands.begins_with_send();
+            // While something parked waits to be drained nothing overtakes it.
+            let waits = if up { self.backlog } else { self.timers.hold.is_some() };
+            let holds = waits && self.commands.sends_next();
             if self.commands.is_empty() || !self.work.is_empty() || holds {
                 return;
             }
@@ -388,12 +390,8 @@ impl Supervisor {
 
     fn finished(&mut self, done: &Done) {
         match done {
-            Done::Sends { parked } => {
-                self.backlog |= parked;
-                if *parked && self.port.line_up().is_some() {
-                    self.timers.drain = Some(Instant::now() + DRAIN_AGAIN);
-                }
-            }
+            // If the line came up meanwhile they are drained at once.
+            Done::Sends { parked } => self.backlog |= parked,
             Done::Drain { empty } => {
                 self.draining = false;
                 self.backlog = !empty;

@@ -94,10 +94,8 @@ pub async fn list(
     if actions.is_empty() {
         let query = Query::table(&partition).between(&from, &to).newest_first().limit(limit).skip(skip);
         let page = app.store.query(query).await?;
-        let total = app
-            .store
-            .count(crate::store::Source::Table(partition), crate::store::Range::Between(from, to))
-            .await?;
+        let total =
+            app.store.count(crate::store::Source::Table(partition), crate::store::Range::Between(from, to)).await?;
         return Ok((page.items.into_iter().map(Item::into).collect::<Result<_>>()?, total));
     }
     let mut query = Query::table(&partition).between(&from, &to).newest_first().limit(500);

@@ -36,7 +36,9 @@ pub async fn flush(app: &App) -> Result<()> {
     }
     let writes = counts
         .iter()
-        .map(|((instance, day), count)| Write::update(keys::calls_day(instance, *day), Change::default().add("calls", *count)))
+        .map(|((instance, day), count)| {
+            Write::update(keys::calls_day(instance, *day), Change::default().add("calls", *count))
+        })
         .collect();
     if let Err(error) = app.store.write_many(writes).await {
         let mut now = app.calls.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use crate::{
     domain::instance::Instance,
     error::Result,
     id::{ChatKey, InstanceId},
-    store::{Change, Cond, CommitError, Item, Read, Unit, Write, keys},
+    store::{Change, CommitError, Cond, Item, Read, Unit, Write, keys},
 };
 
 /// A chat's row, written behind: at first sight, and then at most every ten seconds.
@@ -109,12 +109,13 @@ pub async fn merge(app: &App, instance: &Instance, address: &str, also: &str) ->
         return Ok(keep);
     }
     // Whoever has a row was seen; if both were, the one that `address` names stays.
-    let rows = app
-        .store
-        .batch_get(&[keys::chat(&instance.id, &keep), keys::chat(&instance.id, &other)], Read::Strong)
-        .await?;
-    let (keep, other, address, also) =
-        if rows[0].is_none() && rows[1].is_some() { (other, keep, also, address) } else { (keep, other, address, also) };
+    let rows =
+        app.store.batch_get(&[keys::chat(&instance.id, &keep), keys::chat(&instance.id, &other)], Read::Strong).await?;
+    let (keep, other, address, also) = if rows[0].is_none() && rows[1].is_some() {
+        (other, keep, also, address)
+    } else {
+        (keep, other, address, also)
+    };
     let mut chat = match app.store.get(&keys::chat(&instance.id, &keep), Read::Strong).await? {
         Some(item) => item.into::<Chat>()?,
         None => Chat {

@@ -53,8 +53,8 @@ impl Options {
         }
         draft.mentions = mentions.iter().map(|text| recipient(instance, "mentions", text)).collect::<Result<_>>()?;
         if let Some(text) = self.send_at {
-            let at = Millis::parse(&text)
-                .ok_or_else(|| Error::invalid("sendAt", "sendAt must be a time in ISO 8601"))?;
+            let at =
+                Millis::parse(&text).ok_or_else(|| Error::invalid("sendAt", "sendAt must be a time in ISO 8601"))?;
             if at.0 > app.clock.now().0 + MAX_AHEAD_MS {
                 return Err(Error::invalid("sendAt", "sendAt must be at most 30 days ahead"));
             }
@@ -126,8 +126,11 @@ pub async fn media(app: &App, instance: &Instance, source: MediaSource) -> Resul
                     app.guard.fetch(&url, MAX_MEDIA, FETCH).await.map_err(|failure| failure.into_error("url"))?;
                 let content = fetched.content.map(|chunk| chunk.map_err(|failure| failure.into_error("url")));
                 let declared = declared.or(fetched.content_type);
-                let stored =
-                    app.media.put_stream(&instance.id, content, declared.as_deref(), MAX_MEDIA).await.map_err(on("url"))?;
+                let stored = app
+                    .media
+                    .put_stream(&instance.id, content, declared.as_deref(), MAX_MEDIA)
+                    .await
+                    .map_err(on("url"))?;
                 let name = url::Url::parse(&url)
                     .ok()
                     .and_then(|url| Some(url.path_segments()?.next_back()?.to_owned()).filter(|name| !name.is_empty()));

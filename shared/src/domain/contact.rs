@@ -40,7 +40,8 @@ pub async fn store(app: &App, instance: &InstanceId, contacts: &[ContactInfo]) -
     let mut writes = Vec::new();
     for ((info, key), old) in contacts.iter().zip(keys).zip(known) {
         let old = old.map(Item::into::<Contact>).transpose()?;
-        let pick = |new: &str, old: Option<&str>| if new.is_empty() { old.unwrap_or("").to_owned() } else { new.to_owned() };
+        let pick =
+            |new: &str, old: Option<&str>| if new.is_empty() { old.unwrap_or("").to_owned() } else { new.to_owned() };
         let contact = Contact {
             v: 1,
             address: info.address.clone(),

@@ -4,14 +4,7 @@ use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    app::App,
-    clock::Millis,
-    domain::event::Kind,
-    error::Result,
-    id::InstanceId,
-    redact::Secret,
-};
+use crate::{app::App, clock::Millis, domain::event::Kind, error::Result, id::InstanceId, redact::Secret};
 
 /// The name of the one endpoint that seed 001 gives an instance.
 pub const WEBHOOK: &str = "webhook";

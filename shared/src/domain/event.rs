@@ -11,10 +11,17 @@ use serde_json::{Value, json};
 use crate::{
     app::App,
     clock::Millis,
-    domain::{endpoint, instance::Instance, message::{self, Message}},
+    domain::{
+        endpoint,
+        instance::Instance,
+        message::{self, Message},
+    },
     error::Result,
     id::InstanceId,
-    store::{Doc, Enqueue, Queue, Stamp, log::{Entry, NewEntry}},
+    store::{
+        Doc, Enqueue, Queue, Stamp,
+        log::{Entry, NewEntry},
+    },
 };
 
 /// Event names. The first six are seed 001's.
@@ -157,19 +164,19 @@ pub fn dispatches(instance: &Instance, entries: &[NewEntry], append: usize) -> V
         if !instance.webhook.wants(kind, &entry.data) {
             continue;
         }
-        out.push(dispatch(&instance.id, endpoint::WEBHOOK, entry.chat.as_deref(), 0, Some(Stamp { append, entry: index })));
+        out.push(dispatch(
+            &instance.id,
+            endpoint::WEBHOOK,
+            entry.chat.as_deref(),
+            0,
+            Some(Stamp { append, entry: index }),
+        ));
     }
     out
 }
 
 /// One dispatch message; `stamp` fills in the sequence number.
-pub fn dispatch(
-    instance: &InstanceId,
-    endpoint: &str,
-    chat: Option<&str>,
-    seq: u64,
-    stamp: Option<Stamp>,
-) -> Enqueue {
+pub fn dispatch(instance: &InstanceId, endpoint: &str, chat: Option<&str>, seq: u64, stamp: Option<Stamp>) -> Enqueue {
     let chat = chat.unwrap_or(NO_CHAT);
     let mut body = Doc::new();
     body.insert("v".into(), 1.into());

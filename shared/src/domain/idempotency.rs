@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     clock::Millis,
+    config::StoreKind,
     crypto,
     error::{Error, Kind, Result},
     id::UserId,
@@ -74,6 +75,9 @@ struct Row {
     body_hash: String,
     allocated: String,
     token: String,
+    /// The run of the program that does the work.
+    #[serde(default)]
+    run: String,
     /// Others stay out until then.
     lease: Millis,
     until: Millis,
@@ -107,6 +111,7 @@ pub async fn begin(app: &App, user: &UserId, route: &str, key: &str, body_hash: 
         body_hash,
         allocated: app.ids.ulid(),
         token: app.ids.ulid(),
+        run: app.run.clone(),
         lease: now.plus(LEASE),
         until: now.plus(LIFE),
         answer: None,
@@ -133,10 +138,13 @@ pub async fn begin(app: &App, user: &UserId, route: &str, key: &str, body_hash: 
     if let Some(answer) = &old.answer {
         return Ok(Begin::Replay(serde_json::from_slice(&app.keyring.open(&context, answer)?)?));
     }
-    if old.lease > now {
+    // On SQLite there is one process at a time: who began in an earlier run is dead, and need not be waited for.
+    let alive = app.config.store != StoreKind::Sqlite || old.run == app.run;
+    if old.lease > now && alive {
         return Err(in_use(now.until(old.lease)));
     }
-    let change = Change::default().set("token", token.as_str()).set("lease", now.plus(LEASE).0);
+    let change =
+        Change::default().set("token", token.as_str()).set("run", app.run.as_str()).set("lease", now.plus(LEASE).0);
     let unclaimed = Cond::All(vec![Cond::eq("token", old.token), Cond::lacks("answer")]);
     match app.store.commit(Unit::write(Write::update(key.clone(), change).only_if(unclaimed))).await {
         Ok(_) => Ok(Begin::Run(Claim { key, token, context, allocated: old.allocated, retried: true })),

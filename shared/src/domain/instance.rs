@@ -239,10 +239,8 @@ pub fn placement(instance: &Instance) -> Result<Item> {
 /// A write of the owner: happens only while no higher epoch has written.
 pub fn owner_write(id: &InstanceId, epoch: u64, change: Change) -> Write {
     let mine = i64::try_from(epoch).unwrap_or(i64::MAX);
-    Write::update(keys::instance(id), change.set("epoch", epoch)).only_if(Cond::All(vec![
-        Cond::Exists,
-        Cond::Any(vec![Cond::lacks("epoch"), Cond::Le("epoch".into(), mine)]),
-    ]))
+    Write::update(keys::instance(id), change.set("epoch", epoch))
+        .only_if(Cond::All(vec![Cond::Exists, Cond::Any(vec![Cond::lacks("epoch"), Cond::Le("epoch".into(), mine)])]))
 }
 
 /// Waits until the row is as `settled` wants it (a deleted one always is), at most `wait`. No error if it is not: the owner

@@ -21,7 +21,8 @@ const DEFAULT_WINDOW_HOURS: u64 = 24;
 /// Refuses a send that would go over a quota: 429 `LIMIT_EXCEEDED`; the first time in a window the event `limit_exceeded`.
 pub async fn check_send(app: &App, instance: &Instance, content: &Content) -> Result<()> {
     if let Some(limits) = instance.limits.as_ref().filter(|limits| !limits.is_empty()) {
-        let usage = stats::last_hours(app, &instance.id, limits.time_window_hours.unwrap_or(DEFAULT_WINDOW_HOURS)).await?;
+        let usage =
+            stats::last_hours(app, &instance.id, limits.time_window_hours.unwrap_or(DEFAULT_WINDOW_HOURS)).await?;
         refuse(app, instance, limits, &usage, content).await?;
     }
     let user = app.store.get(&keys::user(&instance.user_id), Read::Strong).await?;

@@ -244,8 +244,7 @@ impl Message {
             Item::new(self.key(), self)?
         };
         if self.content.is_message() {
-            head = head
-                .indexed(keys::history(&self.instance_id, &self.chat), format!("{}{order}", self.at.digits()));
+            head = head.indexed(keys::history(&self.instance_id, &self.chat), format!("{}{order}", self.at.digits()));
         }
         writes.push(Write::create(head));
         Ok(writes)
@@ -296,8 +295,7 @@ pub fn locate(id: &str) -> Option<Located> {
         });
     }
     let (ulid, instance) = id.split_at_checked(26)?;
-    (instance.len() == 16)
-        .then(|| Located { instance: InstanceId::new(instance), by: By::Ulid(ulid.to_owned()) })
+    (instance.len() == 16).then(|| Located { instance: InstanceId::new(instance), by: By::Ulid(ulid.to_owned()) })
 }
 
 /// The row id of an outgoing message with this ULID: final where the client chooses it.
@@ -323,10 +321,8 @@ pub async fn load_many(app: &App, instance: &InstanceId, sorts: &[&str]) -> Resu
 
 /// Decodes heads and fetches the bodies of those that are long.
 pub async fn with_bodies(app: &App, items: Vec<Option<Item>>) -> Result<Vec<Option<Message>>> {
-    let mut messages = items
-        .into_iter()
-        .map(|item| item.map(Item::into::<Message>).transpose())
-        .collect::<Result<Vec<_>>>()?;
+    let mut messages =
+        items.into_iter().map(|item| item.map(Item::into::<Message>).transpose()).collect::<Result<Vec<_>>>()?;
     let long: Vec<usize> =
         messages.iter().enumerate().filter(|(_, m)| m.as_ref().is_some_and(|m| m.long)).map(|(i, _)| i).collect();
     if !long.is_empty() {
@@ -386,10 +382,7 @@ mod tests {
         let instance = InstanceId::new("01k0000000abcdef");
         let own = public_id("01k00000000000000000000000", &instance);
         let located = locate(own.as_str()).expect("ours");
-        assert_eq!(located, Located {
-            instance: instance.clone(),
-            by: By::Ulid("01k00000000000000000000000".into())
-        });
+        assert_eq!(located, Located { instance: instance.clone(), by: By::Ulid("01k00000000000000000000000".into()) });
         let foreign = foreign_public_id(Millis(1_672_574_400_000), &instance, "3EB0/+#ü");
         assert_eq!(locate(foreign.as_str()).map(|l| l.by), Some(By::PlatformId("3EB0/+#ü".into())));
         for junk in ["", "x", "ü", "-", "01k0000000abcdef01k0000000abcdef-***"] {

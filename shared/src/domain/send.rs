@@ -100,7 +100,11 @@ pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) ->
                 Timer::Send { instance: instance.id.clone(), message: message.sort() },
             )?;
         }
-        None => unit.enqueue.push(job::command_message(instance, &command(&message, outgoing.clone()), &dedup(&message, 0))?),
+        None => unit.enqueue.push(job::command_message(
+            instance,
+            &command(&message, outgoing.clone()),
+            &dedup(&message, 0),
+        )?),
     }
     match app.store.commit(unit).await {
         Ok(_) => Ok(message),
@@ -125,7 +129,13 @@ pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) ->
 }
 
 /// The same message again: the first row counts.
-async fn repeated(app: &App, instance: &Instance, new: &Message, found: Message, outgoing: Outgoing) -> Result<Message> {
+async fn repeated(
+    app: &App,
+    instance: &Instance,
+    new: &Message,
+    found: Message,
+    outgoing: Outgoing,
+) -> Result<Message> {
     if found.content != new.content || found.remote_jid != new.remote_jid {
         return Err(Error::new(
             Kind::Unprocessable,
@@ -140,8 +150,10 @@ async fn repeated(app: &App, instance: &Instance, new: &Message, found: Message,
     }
     let mut unit = Unit::default();
     if refused {
-        let change =
-            Change::default().set("status", Status::Pending.name()).set("rank", Status::Pending.rank()).remove("reason");
+        let change = Change::default()
+            .set("status", Status::Pending.name())
+            .set("rank", Status::Pending.rank())
+            .remove("reason");
         unit.writes.push(Write::update(found.key(), change).only_if(Cond::eq("reason", NOT_ACCEPTED)));
     }
     let again = u64::try_from(app.clock.now().0).unwrap_or(0);

@@ -36,7 +36,9 @@ impl Owned {
     /// Errors with 400 `SANDBOX_ONLY` for an instance that is connected to a real platform.
     pub fn sandbox(self) -> Result<Self, Reject> {
         if self.instance.mode != instance::Mode::Sandbox {
-            return Err(Error::invalid("instanceId", "This works with sandbox instances only").code("SANDBOX_ONLY").into());
+            return Err(Error::invalid("instanceId", "This works with sandbox instances only")
+                .code("SANDBOX_ONLY")
+                .into());
         }
         Ok(self)
     }

@@ -45,7 +45,9 @@ pub(crate) enum Judgement {
     /// Again at that time.
     Retry(Millis),
     /// `transient`: what failed might have worked, so it says something about the endpoint's health.
-    Dead { transient: bool },
+    Dead {
+        transient: bool,
+    },
     /// Dead, and the webhook is to be switched off.
     Disable,
 }

@@ -103,8 +103,7 @@ impl Courier {
     /// The webhook is off: a replay that was waiting in the queue ends here. Anything else leaves no trace.
     async fn end_replay(&self, instance: &Instance, message: &Dispatch, receipt: Option<Receipt>) -> Result<()> {
         if message.again
-            && let Some(entry) =
-                source::entry(self.app.store.as_ref(), message.instance.as_str(), message.seq).await?
+            && let Some(entry) = source::entry(self.app.store.as_ref(), message.instance.as_str(), message.seq).await?
             && let Some(mut row) = self.row(message, &entry).await?.filter(|row| !row.is_final())
         {
             tracing::debug!(instance = %instance.id, seq = message.seq, "a replay ends: the webhook is off");
@@ -157,8 +156,7 @@ impl Courier {
             metric::ended(Status::Skipped);
             return self.finish(&row, receipt).await;
         }
-        let mut row =
-            known.unwrap_or_else(|| Delivery::of_entry(instance, &message.endpoint, &entry, app.clock.now()));
+        let mut row = known.unwrap_or_else(|| Delivery::of_entry(instance, &message.endpoint, &entry, app.clock.now()));
         match attempt::deliver(app, &self.cancel, instance, &entry, &mut row).await? {
             Judgement::Delivered => {
                 self.finish(&row, receipt).await?;

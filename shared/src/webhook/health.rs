@@ -138,13 +138,15 @@ impl Health {
         let mut change = Change::default().add("rev", 1);
         if self.from == 0 {
             cond.push(Cond::eq("from", 0));
-            change = change.set("from", seq).set("upto", seq);
+            change = change.set("from", seq).set("upto", seq).set("done", seq - 1);
         } else if seq > self.upto {
             cond.push(Cond::lt("upto", number));
             change = change.set("upto", seq);
         } else {
+            // A recovery that is under way begins anew: were `done` left as it is, and the endpoint went down again, what lies
+            // before `done` would pass for dispatched.
             cond.push(Cond::Gt("from".into(), number));
-            change = change.set("from", seq);
+            change = change.set("from", seq).set("done", seq - 1);
         }
         let mut unit = Unit::default();
         let now = app.clock.now();
@@ -172,7 +174,14 @@ pub(super) fn took_place(result: Result<Committed, CommitError>) -> Result<bool>
 }
 
 /// Replaces the row if it is still as it was read.
-async fn replace(app: &App, instance: &Instance, endpoint: &str, old: &Health, new: &Health, unit: Unit) -> Result<bool> {
+async fn replace(
+    app: &App,
+    instance: &Instance,
+    endpoint: &str,
+    old: &Health,
+    new: &Health,
+    unit: Unit,
+) -> Result<bool> {
     let item = Item::new(keys::endpoint_state(&instance.id, endpoint), new)?;
     let write = if old.v == 0 { Write::create(item) } else { Write::put(item).only_if(Cond::eq("rev", old.rev)) };
     let mut unit = unit;
@@ -248,8 +257,7 @@ impl Health {
 
 /// Ends the row of failures. While the breaker is open only a probe does that.
 pub(crate) async fn succeeded(app: &App, instance: &InstanceId, endpoint: &str) -> Result<()> {
-    let change =
-        Change::default().set("failures", 0).set("chats", serde_json::json!([])).remove("since").add("rev", 1);
+    let change = Change::default().set("failures", 0).set("chats", serde_json::json!([])).remove("since").add("rev", 1);
     let cond = Cond::All(vec![Cond::Exists, Cond::ne("state", State::Down.name())]);
     let write = Write::update(keys::endpoint_state(instance, endpoint), change).only_if(cond);
     took_place(app.store.commit(Unit::write(write)).await).map(|_| ())
@@ -294,8 +302,7 @@ mod tests {
 
     #[test]
     fn opening_again_keeps_what_was_not_dispatched_yet() {
-        let mut health =
-            Health { state: State::Recovering, from: 3, upto: 20, done: 9, round: 1, ..Health::default() };
+        let mut health = Health { state: State::Recovering, from: 3, upto: 20, done: 9, round: 1, ..Health::default() };
         health.open(Millis(1));
         assert_eq!((health.state, health.from, health.upto, health.round), (State::Down, 10, 20, 2));
         let mut idle = Health { state: State::Up, from: 3, upto: 20, done: 20, ..Health::default() };

@@ -103,14 +103,7 @@ impl Lane {
     /// Makes the lane deliver `seq`, too. `open`: the event is known to be undelivered, whatever the lane has passed.
     /// `redelivered`: who received the message before may have made the lane and died before it set the timer.
     /// `false`: the row has changed or gone, look again.
-    pub(crate) async fn join(
-        &self,
-        app: &App,
-        place: &Place,
-        seq: u64,
-        open: bool,
-        redelivered: bool,
-    ) -> Result<bool> {
+    pub(crate) async fn join(&self, app: &App, place: &Place, seq: u64, open: bool, redelivered: bool) -> Result<bool> {
         let mut change = Change::default();
         if seq > self.upto {
             change = change.set("upto", seq);

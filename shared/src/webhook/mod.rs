@@ -165,7 +165,8 @@ impl Courier {
     /// The rows that decide what to do with an event of a chat, in one read: the instance (`None` if it is gone), the health
     /// of the endpoint, the lane.
     async fn look(&self, place: &Place) -> Result<(Option<Instance>, Health, Option<Lane>)> {
-        let keys = [keys::instance(&place.instance), keys::endpoint_state(&place.instance, &place.endpoint), place.key()];
+        let keys =
+            [keys::instance(&place.instance), keys::endpoint_state(&place.instance, &place.endpoint), place.key()];
         let mut rows = self.app.store.batch_get(&keys, Read::Strong).await?.into_iter();
         let mut next = || rows.next().flatten();
         let instance = next().map(Item::into::<Instance>).transpose()?.filter(|instance| !instance.deleting);

@@ -153,8 +153,7 @@ impl Courier {
             let page = source::page(store, instance.id.as_str(), after, PAGE).await?;
             let Some(last) = page.last().map(|entry| entry.seq) else { break };
             for entry in page.iter().filter(|entry| entry.seq <= health.upto && settings::wants(instance, entry)) {
-                let known =
-                    super::delivery::load(&self.app, &instance.id, endpoint, entry.seq, entry.body.at).await?;
+                let known = super::delivery::load(&self.app, &instance.id, endpoint, entry.seq, entry.body.at).await?;
                 if known.is_some_and(|row| row.is_final()) {
                     continue;
                 }

@@ -15,11 +15,7 @@ use super::{
 use crate::{
     app::App,
     clock::Millis,
-    domain::{
-        endpoint::WEBHOOK,
-        event,
-        instance::Instance,
-    },
+    domain::{endpoint::WEBHOOK, event, instance::Instance},
     error::{Error, Kind, Result},
     store::{Cursor, Enqueue, Query, Unit, keys, log::Entry},
 };
@@ -43,15 +39,15 @@ fn message(app: &App, instance: &Instance, entry: &Entry) -> Enqueue {
 pub async fn replay(app: &App, instance: &Instance, id: &str) -> Result<Delivery> {
     let row = list::get(app, instance, id).await?;
     let mut row = row.ok_or_else(|| Error::not_found("Delivery not found").code("DELIVERY_NOT_FOUND"))?;
-    let seq = row.seq.ok_or_else(|| Error::conflict("NOT_REPLAYABLE", "A test call cannot be replayed; make another"))?;
+    let seq =
+        row.seq.ok_or_else(|| Error::conflict("NOT_REPLAYABLE", "A test call cannot be replayed; make another"))?;
     if !settings::is_on(instance) {
         return Err(off());
     }
     let entry = source::entry(app.store.as_ref(), instance.id.as_str(), seq).await?;
     let entry = entry.ok_or_else(|| Error::new(Kind::Gone, "EVENT_EXPIRED", "The event is no longer stored"))?;
     row.reopen(app.clock.now());
-    let unit =
-        Unit { writes: vec![row.write()?], enqueue: vec![message(app, instance, &entry)], ..Unit::default() };
+    let unit = Unit { writes: vec![row.write()?], enqueue: vec![message(app, instance, &entry)], ..Unit::default() };
     app.store.commit(unit).await?;
     tally::changed(app, &row).await?;
     // Who asks for it now does not want to wait for the next attempt of a blocked chat.
@@ -176,7 +172,8 @@ async fn of_status(
         }
     }
     let next = page.next.map(At::Index);
-    let progress = if next.is_none() { 100 } else { percent(wanted.since.0, reached.0, wanted.until.min(app.clock.now()).0) };
+    let progress =
+        if next.is_none() { 100 } else { percent(wanted.since.0, reached.0, wanted.until.min(app.clock.now()).0) };
     Ok((found, next, progress))
 }
 

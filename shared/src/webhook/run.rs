@@ -89,11 +89,7 @@ impl Courier {
         let Some(instance) = instance else {
             let gone = Write::delete(place.key()).only_if(Cond::eq("rev", lane.rev));
             let unit = Unit { writes: vec![gone], done: receipt, ..Unit::default() };
-            return Ok(if took_place(self.app.store.commit(unit).await)? {
-                Ran::AlreadyDone
-            } else {
-                Ran::InProgress
-            });
+            return Ok(if took_place(self.app.store.commit(unit).await)? { Ran::AlreadyDone } else { Ran::InProgress });
         };
         let mut run = Run {
             courier: self,
@@ -243,8 +239,7 @@ impl Run<'_> {
             return Ok(());
         }
         let now = app.clock.now();
-        let mut row =
-            known.unwrap_or_else(|| Delivery::of_expired(&self.instance, &self.place.endpoint, seq, now));
+        let mut row = known.unwrap_or_else(|| Delivery::of_expired(&self.instance, &self.place.endpoint, seq, now));
         row.end(Status::Dead, Outcome::Expired, now);
         self.save(&row).await
     }
@@ -396,8 +391,7 @@ impl Courier {
         receipt: Option<Receipt>,
     ) -> Result<bool> {
         let lane = Lane::new(&place.chat, entry.seq, entry.body.at, due);
-        let mut unit =
-            Unit { writes: vec![lane.create(place)?, row.write()?], done: receipt, ..Unit::default() };
+        let mut unit = Unit { writes: vec![lane.create(place)?, row.write()?], done: receipt, ..Unit::default() };
         timer::schedule(&self.app, &mut unit, due, place.timer(row.tries))?;
         took_place(self.app.store.commit(unit).await)
     }

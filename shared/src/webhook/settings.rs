@@ -58,8 +58,7 @@ pub(crate) async fn switch_off(app: &App, seen: &Instance, reason: Reason) -> Re
         now.webhook.disabled_reason = Some(reason.name().into());
         // Two changes within a millisecond must differ, too: the other side goes by this.
         let updated_at = app.clock.now().0.max(before.0 + 1);
-        let change =
-            Change::default().set("webhook", serde_json::to_value(&now.webhook)?).set("updatedAt", updated_at);
+        let change = Change::default().set("webhook", serde_json::to_value(&now.webhook)?).set("updatedAt", updated_at);
         let writes = vec![
             Write::update(keys::instance(&now.id), change).only_if(Cond::eq("updatedAt", before.0)),
             activity::note(app, &now.id, Action::WebhookDisabled, json!({ "reason": reason.name() }))?,

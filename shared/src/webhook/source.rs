@@ -75,7 +75,8 @@ impl Scan {
             if self.begun {
                 let page = page(store, &self.log, self.next - 1, PAGE).await?;
                 self.next = page.last().map_or(self.upto, |entry| entry.seq) + 1;
-                self.found.extend(page.into_iter().filter(|entry| entry.seq <= self.upto && chat_of(entry) == self.chat));
+                self.found
+                    .extend(page.into_iter().filter(|entry| entry.seq <= self.upto && chat_of(entry) == self.chat));
             } else {
                 self.begun = true;
                 let first = entry(store, &self.log, self.next).await?;

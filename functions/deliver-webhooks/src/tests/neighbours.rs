@@ -35,10 +35,8 @@ async fn a_slow_receiver_keeps_its_own_slots_only() {
     until("alice is served", async || !world.receiver.calls().is_empty()).await;
     assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
     assert!(slow.calls().len() <= 2 * PER_ENDPOINT, "eight at a time");
-    let parked = world.app.store.count(
-        shared::store::Source::Table(format!("L#{other}/webhook")),
-        shared::store::Range::All,
-    );
+    let parked =
+        world.app.store.count(shared::store::Source::Table(format!("L#{other}/webhook")), shared::store::Range::All);
     assert!(parked.await.expect("counts") > 0, "what does not fit waits in lanes, not in memory");
     // The parked ones come a little later.
     until("all are delivered", async || {

@@ -44,9 +44,17 @@ async fn a_replay_into_a_blocked_chat_is_not_lost() {
     world.pump().await;
     world.receiver.always(200);
     world.settle().await;
-    let accepted: Vec<i64> = world.receiver.of("alice").into_iter().filter(|call| call.1 == 200).map(|call| call.0).collect();
+    let accepted: Vec<i64> =
+        world.receiver.of("alice").into_iter().filter(|call| call.1 == 200).map(|call| call.0).collect();
     assert_eq!(accepted[0], 1);
-    assert_eq!({ let mut rest = accepted[1..].to_vec(); rest.sort_unstable(); rest }, [1, 2]);
+    assert_eq!(
+        {
+            let mut rest = accepted[1..].to_vec();
+            rest.sort_unstable();
+            rest
+        },
+        [1, 2]
+    );
     assert!(world.listed(Some(Status::Retrying)).await.is_empty());
 }
 
@@ -67,7 +75,8 @@ async fn all(world: &World, since: Millis, until: Millis, status: Option<&str>) 
     let mut cursor = None;
     loop {
         let row = world.row().await;
-        let step = webhook::replay_range(&world.app, &row, since, until, status, cursor.as_ref()).await.expect("replays");
+        let step =
+            webhook::replay_range(&world.app, &row, since, until, status, cursor.as_ref()).await.expect("replays");
         match step.next {
             Some(next) => cursor = Some(next),
             None => return step.replayed,

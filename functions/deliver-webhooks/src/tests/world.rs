@@ -78,12 +78,7 @@ pub(super) struct Receiver {
     plan: Plan,
 }
 
-async fn answer(
-    State(receiver): State<Receiver>,
-    uri: http::Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn answer(State(receiver): State<Receiver>, uri: http::Uri, headers: HeaderMap, body: Bytes) -> Response {
     let json: Value = serde_json::from_slice(&body).expect("JSON");
     let mut call = Call {
         path: uri.path().to_owned(),

@@ -1,0 +1,15 @@
+//! The Lambda function `sweep`: called by a schedule, every quarter of an hour.
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+
+#[tokio::main]
+async fn main() -> Result<(), shared_aws::lambda::Failure> {
+    let app = shared_aws::lambda::app().await?;
+    let app = &app;
+    lambda_runtime::run(service_fn(async move |_event: LambdaEvent<Value>| {
+        // A failed invocation is repeated by the platform, and seen in its metrics.
+        if sweep::sweep(app).await { Ok(()) } else { Err(lambda_runtime::Error::from("the sweep failed")) }
+    }))
+    .await
+}
