@@ -38,6 +38,9 @@ pub(crate) async fn create_key(
     Json(body): Json<Body>,
 ) -> Result<(StatusCode, Json<Value>), Reject> {
     caller.require_full()?;
+    if body.scopes.as_ref().is_some_and(|scopes| scopes.contains(&Scope::Admin)) {
+        caller.require_admin()?;
+    }
     let time = |text: String| {
         Millis::parse(&text).ok_or_else(|| Error::invalid("expiresAt", "expiresAt must be an ISO 8601 time"))
     };

@@ -79,8 +79,13 @@ pub(crate) async fn replay_deliveries(
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "jobId": job }))))
 }
 
-/// `POST …/webhook/test`: posts a `webhook_test` at once, and tells how it went.
+/// `POST …/webhook/test`: posts a `webhook_test` at once, and tells how it went: the delivery, with the attempt's outcome,
+/// `statusCode`, `durationMs` and `answer` at its top.
 pub(crate) async fn test_webhook(State(app): State<AppState>, owned: Owned) -> Answer {
     let instance = owned.with(Scope::InstancesManage)?.instance;
-    Ok(axum::Json(webhook::test(&app, &instance).await?.view()))
+    let mut view = webhook::test(&app, &instance).await?.view();
+    if let (Some(Value::Object(attempt)), Some(top)) = (view["attempts"].get(0).cloned(), view.as_object_mut()) {
+        top.extend(attempt);
+    }
+    Ok(axum::Json(view))
 }

@@ -36,11 +36,15 @@ pub(crate) struct Send {
     mime_type: Option<String>,
     filename: Option<String>,
     caption: Option<String>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     location: Option<Place>,
     latitude: Option<f64>,
     longitude: Option<f64>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     contact: Option<Card>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     poll: Option<Poll>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     reaction: Option<Reaction>,
     metadata: Option<Doc>,
 }

@@ -67,9 +67,13 @@ pub(crate) struct Receive {
     name: Option<String>,
     chat_id: Option<String>,
     text: Option<String>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     media: Option<Media>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     location: Option<Place>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     contact: Option<Card>,
+    #[serde(default, deserialize_with = "shared::edge::object::optional")]
     reaction: Option<Reaction>,
 }
 

@@ -11,6 +11,7 @@ use shared::{
         compose,
         instance::{Instance, Limits},
     },
+    edge::object,
 };
 
 /// An explicit `null` is not the same as nothing.
@@ -36,12 +37,13 @@ pub(crate) struct Settings {
     pub(crate) webhook_secret: Option<String>,
     #[serde(deserialize_with = "nullable")]
     pub(crate) webhook_events: Option<Option<Vec<String>>>,
+    #[serde(deserialize_with = "object::optional")]
     pub(crate) webhook_settings: Option<Nested>,
     #[serde(deserialize_with = "nullable")]
     pub(crate) credentials: Option<Option<Value>>,
     #[serde(deserialize_with = "nullable")]
     pub(crate) proxy_url: Option<Option<String>>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "object::nullable")]
     pub(crate) limits: Option<Option<Limits>>,
 }
 

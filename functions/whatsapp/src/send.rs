@@ -138,6 +138,7 @@ pub(crate) async fn send_location(
 #[derive(Debug, Deserialize)]
 pub(crate) struct Contact {
     phone: String,
+    #[serde(deserialize_with = "shared::edge::object::required")]
     contact: Card,
 }
 

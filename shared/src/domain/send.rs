@@ -82,8 +82,16 @@ pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) ->
     if draft.content.text().chars().count() > capability.max_text {
         return Err(Error::invalid("message", format!("must have at most {} characters", capability.max_text)));
     }
-    limits::check_send(app, instance, &draft.content).await?;
+    let reserved = limits::reserve_send(app, instance, &draft.content).await?;
+    let accepted = store(app, instance, draft, ulid).await;
+    if !matches!(accepted, Ok((_, true))) {
+        limits::give_back(app, reserved).await;
+    }
+    accepted.map(|(message, _)| message)
+}
 
+/// Makes the message durable. The flag: whether it is a new one.
+async fn store(app: &App, instance: &Instance, draft: Draft, ulid: &str) -> Result<(Message, bool)> {
     let message = row(app, instance, &draft, ulid).await?;
     let outgoing = outgoing(&message, draft);
     let mut unit = Unit { writes: message.creates(ulid)?, ..Unit::default() };
@@ -107,11 +115,11 @@ pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) ->
         )?),
     }
     match app.store.commit(unit).await {
-        Ok(_) => Ok(message),
+        Ok(_) => Ok((message, true)),
         Err(CommitError::Conflict { old: Some(old), .. }) => {
             let mut found = message::with_bodies(app, vec![Some(*old)]).await?;
             let found = found.pop().flatten().ok_or_else(|| Error::internal("a conflict shows the old row"))?;
-            repeated(app, instance, &message, found, outgoing).await
+            Ok((repeated(app, instance, &message, found, outgoing).await?, false))
         }
         Err(error) => {
             // Nobody may know whether it was queued: it must not stay pending after the caller was told that it failed.

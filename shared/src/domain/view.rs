@@ -65,7 +65,8 @@ pub fn history_message(app: &App, instance: &Instance, message: &Message) -> Doc
         "remoteJid": message.remote_jid,
         "fromMe": message.from_me,
         "messageType": message.wire_type(instance.platform),
-        "content": message.content.text(),
+        // What was taken back is not shown any more.
+        "content": if message.revoked { "" } else { message.content.text() },
         "messageId": message.platform_id(),
         "hasMedia": media.is_some(),
         "caption": media.and_then(|media| media.caption.as_deref()),

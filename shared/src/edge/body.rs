@@ -87,9 +87,10 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
-        match error.classify() {
-            serde_json::error::Category::Data => wrong_field(&path, &error.to_string()),
-            _ => bad_request("The request body is not valid JSON"),
+        // A value of a wrong type can look like a syntax error to whoever reads an enum: what is JSON is wrong in a field.
+        match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Ok(_) => wrong_field(&path, &error.to_string()),
+            Err(_) => bad_request("The request body is not valid JSON"),
         }
     })?;
     deserializer.end().map_err(|_| bad_request("The request body is not valid JSON"))?;

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod body;
 pub mod envelope;
 pub mod idempotent;
+pub mod object;
 pub mod observe;
 pub mod open_mode;
 mod openapi;

@@ -216,6 +216,15 @@ pub fn calls_day(id: &InstanceId, day: Millis) -> Key {
     Key::new(calls(id), day.yyyymmdd())
 }
 
+/// Sends of an hour that were accepted under a quota of `of` (an instance or a user).
+pub fn quota(of: &str, hour: i64) -> Key {
+    Key::new(quotas(of), format!("{hour:010}"))
+}
+
+pub fn quotas(of: &str) -> String {
+    format!("Q#{of}")
+}
+
 /// That a used-up quota was told of in this window.
 pub fn limit_notice(id: &InstanceId, names: &str, window: i64) -> Key {
     Key::new(format!("I#{id}"), format!("limit#{window}#{names}"))

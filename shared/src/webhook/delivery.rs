@@ -98,7 +98,7 @@ pub struct Delivery {
 
 /// The key behind a public id; `None` for what is none of ours.
 pub(crate) fn key_of(instance: &InstanceId, id: &str) -> Option<Key> {
-    let (day, rest) = id.split_once('-')?;
+    let (day, rest) = id.strip_prefix(instance.as_str())?.strip_prefix('-')?.split_once('-')?;
     let (number, endpoint) = rest.split_once('-')?;
     if day.len() != 8 || !day.bytes().all(|b| b.is_ascii_digit()) || !number.is_ascii() {
         return None;
@@ -136,7 +136,7 @@ impl Delivery {
     pub(crate) fn blank(instance: &Instance, endpoint: &str, number: &str, event_at: Millis, now: Millis) -> Self {
         Self {
             v: 1,
-            id: format!("{}-{number}-{endpoint}", event_at.yyyymmdd()),
+            id: format!("{}-{}-{number}-{endpoint}", instance.id, event_at.yyyymmdd()),
             instance_id: instance.id.clone(),
             endpoint: endpoint.to_owned(),
             event_id: String::new(),

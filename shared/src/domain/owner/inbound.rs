@@ -122,18 +122,20 @@ impl Owner {
             }
         }
         if !incoming.from_me {
-            self.meet(&incoming.sender, &incoming.push_name).await;
+            self.meet(&incoming.sender, &incoming.push_name, false).await;
+        }
+        if incoming.is_group {
+            self.meet(&incoming.chat, "", true).await;
         }
     }
 
-    /// Somebody who wrote becomes a contact, under the newest name.
-    async fn meet(&self, address: &str, name: &str) {
+    /// Somebody who wrote becomes a contact, under the newest name; so does the group that it was in.
+    async fn meet(&self, address: &str, name: &str, is_group: bool) {
         let known = self.seen().contacts.get(address).is_some_and(|known| name.is_empty() || known == name);
         if known {
             return;
         }
-        let info =
-            ContactInfo { address: address.to_owned(), name: name.to_owned(), avatar: String::new(), is_group: false };
+        let info = ContactInfo { address: address.to_owned(), name: name.to_owned(), avatar: String::new(), is_group };
         match contact::store(&self.app, &self.id, std::slice::from_ref(&info)).await {
             Ok(()) => {
                 self.seen().contacts.insert(info.address, info.name);

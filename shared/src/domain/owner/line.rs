@@ -92,7 +92,7 @@ impl Owner {
         }
         let now = self.app.clock.now();
         let entry = closed_entry(format!("line/{}", self.app.ids.ulid()), now, reason, will_reconnect);
-        self.down(now, new, reason.name(), entry, Action::ConnectionClosed).await
+        self.down(now, new, reason.name(), entry, &[Action::ConnectionClosed]).await
     }
 
     /// The device is not linked any more: what it knew is of no use.
@@ -102,7 +102,14 @@ impl Owner {
             let now = self.app.clock.now();
             let key = format!("line/{}", self.app.ids.ulid());
             let entry = closed_entry(key, now, Closed::Logout, false);
-            self.down(now, Status::LoggedOut, Closed::Logout.name(), entry, Action::Logout).await?;
+            self.down(
+                now,
+                Status::LoggedOut,
+                Closed::Logout.name(),
+                entry,
+                &[Action::ConnectionClosed, Action::Logout],
+            )
+            .await?;
         }
         Ok(self.session().clear().await?)
     }
@@ -113,7 +120,7 @@ impl Owner {
         let key = format!("line/{}", self.app.ids.ulid());
         let mut entry = closed_entry(key, now, Closed::Error, false);
         entry.data["detail"] = PAIRING_EXPIRED.into();
-        self.down(now, Status::Disconnected, PAIRING_EXPIRED, entry, Action::ConnectionClosed).await
+        self.down(now, Status::Disconnected, PAIRING_EXPIRED, entry, &[Action::ConnectionClosed]).await
     }
 
     async fn down(
@@ -122,14 +129,15 @@ impl Owner {
         new: Status,
         reason: &str,
         entry: NewEntry,
-        note: Action,
+        notes: &[Action],
     ) -> Result<(), CommitError> {
         let mut change = status(now, new, Some(reason)).remove("qr");
         if new == Status::LoggedOut {
             change = change.set("paired", false);
         }
         let details = entry.data.clone();
-        self.turn(change, Vec::new(), Some(entry), Some((note, details))).await?;
+        let more = notes.iter().map(|action| activity::note(&self.app, &self.id, *action, details.clone()));
+        self.turn(change, more.collect::<Result<_>>()?, Some(entry), None).await?;
         self.edit(|instance| {
             set_status(instance, now, new, Some(reason));
             instance.qr = None;
