@@ -119,7 +119,7 @@ op(f"POST {INSTANCE}/webhook-deliveries/{{deliveryId}}/replay", "replay_delivery
    idempotent=True, ok=202, answer=ref("Delivery"), refuses={409: f"{NO_WEBHOOK} Or `NOT_REPLAYABLE`: a test call.", 410: "`EVENT_EXPIRED`: no longer in the log."})
 op(f"POST {INSTANCE}/webhook-deliveries/replay", "replay_deliveries", "Deliver the events of a time once more", tag="instances", scope="instances:manage",
    idempotent=True, ok=202, body=ref("ReplayInput"), answer=ref("Accepted"), example={"since": "2023-01-01T00:00:00.000Z", "status": "dead"}, refuses={409: NO_WEBHOOK})
-op(f"POST {INSTANCE}/webhook/test", "test_webhook", "Post a test event to the webhook", tag="instances", scope="instances:manage", answer=ref("Delivery"),
+op(f"POST {INSTANCE}/webhook/test", "test_webhook", "Post a test event to the webhook", tag="instances", scope="instances:manage", answer=ref("Tested"),
    refuses={409: "`WEBHOOK_NOT_CONFIGURED`: there is no URL."})
 
 # the simulated phone network of sandbox instances

@@ -119,6 +119,32 @@ EXTRA = {
 }
 PARTICIPANTS = arr(PHONE, minItems=1, maxItems=1024)
 
+ATTEMPT = {
+    "at": TIME,
+    "outcome": one_of(
+        "delivered", "redirect", "client_error", "gone", "server_error", "timeout", "dns", "connect", "tls", "cut", "protocol",
+        "forbidden", "invalid_url", "expired", "disabled", "unwanted",
+    ),
+    "statusCode": null(INT),
+    "durationMs": INT,
+    "answer": d(STR, "The first 4 KiB of the answer's body."),
+}
+
+DELIVERY = {
+    "id": STR,
+    "instanceId": STR,
+    "endpoint": STR,
+    "eventId": STR,
+    "seq": d(null(INT), "`null` for a test call."),
+    "event": STR,
+    "status": DELIVERY_STATUS,
+    "attempts": d(arr(obj(ATTEMPT)), "The last ten, oldest first."),
+    "url": d(STR, "Scheme and host."),
+    "nextAttemptAt": null(TIME),
+    "createdAt": TIME,
+    "updatedAt": TIME,
+}
+
 SCHEMAS = {
     "Error": obj({
         "error": d(STR, "One sentence for a person."),
@@ -285,29 +311,8 @@ SCHEMAS = {
         "message_queued", "message_edited", "message_revoked", "message_reaction", "contacts_updated", "owner_changed", "job_finished",
     ),
     "Events": obj({"events": arr(ref("Event")), "nextCursor": d(STR, "The next `after`; also when nothing came."), "hasMore": BOOL}),
-    "Delivery": obj({
-        "id": STR,
-        "instanceId": STR,
-        "endpoint": STR,
-        "eventId": STR,
-        "seq": d(null(INT), "`null` for a test call."),
-        "event": STR,
-        "status": DELIVERY_STATUS,
-        "attempts": d(arr(obj({
-            "at": TIME,
-            "outcome": one_of(
-                "delivered", "redirect", "client_error", "gone", "server_error", "timeout", "dns", "connect", "tls", "cut", "protocol",
-                "forbidden", "invalid_url", "expired", "disabled", "unwanted",
-            ),
-            "statusCode": null(INT),
-            "durationMs": INT,
-            "answer": d(STR, "The first 4 KiB of the answer's body."),
-        })), "The last ten, oldest first."),
-        "url": d(STR, "Scheme and host."),
-        "nextAttemptAt": null(TIME),
-        "createdAt": TIME,
-        "updatedAt": TIME,
-    }),
+    "Delivery": obj(DELIVERY),
+    "Tested": obj({**DELIVERY, **ATTEMPT}),
     "Deliveries": obj({"deliveries": arr(ref("Delivery")), "nextCursor": CURSOR}),
     "ReplayInput": obj({"since": TIME, "until?": d(TIME, "Default: now."), "status?": d(DELIVERY_STATUS, "Only those in this status.")}),
     "ScanInput": obj({"phone?": d(STR, "Default: made up."), "name?": text(100)}),

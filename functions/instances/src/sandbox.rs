@@ -190,10 +190,10 @@ pub(crate) async fn disconnect_line(
     Json(body): Json<Break>,
 ) -> Result<Response, Reject> {
     let Owned { instance, .. } = owned.sandbox()?.with(Scope::InstancesManage)?;
-    let seconds = match body.seconds.unwrap_or(1) {
-        seconds @ 0..=86_400 => seconds,
-        _ => return Err(Error::invalid("seconds", "seconds must be 0 to 86400").into()),
-    };
+    let seconds = body.seconds.unwrap_or(1);
+    if seconds > 86_400 {
+        return Err(Error::invalid("seconds", "seconds must be 0 to 86400").into());
+    }
     play(&app, &instance, Play::Disconnect { seconds }).await
 }
 

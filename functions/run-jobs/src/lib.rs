@@ -2,6 +2,8 @@
 //!
 //! A job notes its progress and where it would go on, so a run that was cut off is resumed by the redelivery of its message.
 
+pub mod lambda;
+
 use std::time::Duration;
 
 use serde_json::json;

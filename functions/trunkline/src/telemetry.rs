@@ -33,8 +33,8 @@ pub(crate) fn start() -> Result<PrometheusHandle> {
 /// The route. Open on a developer's machine, for administrators elsewhere.
 pub(crate) fn router(handle: PrometheusHandle, sqlite: Option<Arc<Sqlite>>) -> Router<AppState> {
     let get_metrics = async move |State(_): State<AppState>,
-                             OpenMode(open): OpenMode,
-                             caller: Option<Caller>|
+                                  OpenMode(open): OpenMode,
+                                  caller: Option<Caller>|
                 -> Result<Response, Reject> {
         match caller {
             Some(caller) => caller.require_admin()?,

@@ -6,7 +6,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
-use serde_json::Value;
 use shared::{
     Error,
     app::AppState,
@@ -56,7 +55,7 @@ pub(crate) async fn get_group(
     match job::ask(&app, &instance, "groups", Request::Groups, job::WAIT).await? {
         job::Answer::Done(answer) => {
             let groups = answer["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let found = groups.iter().find(|one| one["id"] == Value::from(group.as_str()));
+            let found = groups.iter().find(|one| one["id"] == group.as_str());
             let found = found.ok_or_else(|| Error::not_found("Group not found").code("GROUP_NOT_FOUND"))?;
             Ok(axum::Json(found.clone()).into_response())
         }

@@ -194,7 +194,7 @@ pub async fn read(store: &dyn super::Store, log: &str, after: u64, limit: usize)
             }
         }
         // Go on only into a bucket that the last entry has completed.
-        if want % BUCKET != 0 || want / BUCKET * BUCKET == bucket_start {
+        if !want.is_multiple_of(BUCKET) || want / BUCKET * BUCKET == bucket_start {
             break;
         }
     }

@@ -47,7 +47,7 @@ pub(crate) enum Ran {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     Timer,
-    /// To see whether the endpoint is up again: one delivery is enough, and a failure sets no timer.
+    /// To see whether the endpoint is up again: one delivery is enough.
     Probe,
 }
 
@@ -358,9 +358,8 @@ impl Run<'_> {
             if let Some(row) = row {
                 unit.writes.push(row.write()?);
             }
-            if self.why == Why::Timer {
-                timer::schedule(app, &mut unit, due, self.place.timer(attempt))?;
-            }
+            // After a probe, too, though the lane will find its endpoint down and sleep: somebody else may just have woken all.
+            timer::schedule(app, &mut unit, due, self.place.timer(attempt))?;
             if took_place(app.store.commit(unit).await)? {
                 return Ok(());
             }

@@ -56,6 +56,8 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            // A kept connection may end with the server that is killed and started again behind our back.
+            .pool_max_idle_per_host(0)
             .timeout(Duration::from_secs(40))
             .build()
             .expect("a client without special wishes");

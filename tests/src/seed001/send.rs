@@ -4,7 +4,6 @@ use super::{answer_of, request_of};
 use crate::harness::tenant::fresh_phone;
 use crate::harness::{Instance, Tenant, eventually, shape};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 
 async fn phone() -> (Tenant, Instance) {
     let tenant = Tenant::new().await;
@@ -189,7 +188,9 @@ async fn a_send_may_wait_for_its_time() {
 #[tokio::test]
 async fn magic_numbers_fail_and_echo() {
     let (_tenant, instance) = phone().await;
-    for (phone, last) in [("9990000", "read"), ("9990001", "failed"), ("9990004", "read"), ("9990005", "read"), ("9990006", "delivered")] {
+    for (phone, last) in
+        [("9990000", "read"), ("9990001", "failed"), ("9990004", "read"), ("9990005", "read"), ("9990006", "delivered")]
+    {
         let id = instance.send(phone, "hello").await;
         instance.wait_message(phone, &id, last).await;
     }

@@ -1,0 +1,40 @@
+//! A batch that SQS hands to the Lambda function. What is not named in the answer is deleted by SQS.
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use shared::{
+    app::AppState,
+    clock::Millis,
+    store::{Queue, Receipt, Received},
+};
+
+/// Works off the batch. The function's event source must report batch item failures (`FunctionResponseTypes`).
+pub async fn handle(app: &AppState, event: SqsEvent) -> SqsBatchResponse {
+    let ids: Vec<(String, String)> = event
+        .records
+        .iter()
+        .map(|record| {
+            (record.receipt_handle.clone().unwrap_or_default(), record.message_id.clone().unwrap_or_default())
+        })
+        .collect();
+    let unfinished = crate::handle(app, event.records.into_iter().map(received).collect()).await;
+    let mut response = SqsBatchResponse::default();
+    for (handle, id) in ids {
+        if unfinished.contains(&handle) {
+            response.add_failure(id);
+        }
+    }
+    response
+}
+
+fn received(record: SqsMessage) -> Received {
+    let attribute = |name: &str| record.attributes.get(name).cloned();
+    let body = record.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
+    Received {
+        // A body that is not ours decodes to no job: it is given back until it is a dead letter.
+        body: body.unwrap_or_default(),
+        group: attribute("MessageGroupId").unwrap_or_default(),
+        receives: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
+        sent_at: Millis(attribute("SentTimestamp").and_then(|at| at.parse().ok()).unwrap_or(0)),
+        receipt: Receipt { queue: Queue::Jobs, handle: record.receipt_handle.unwrap_or_default() },
+    }
+}
