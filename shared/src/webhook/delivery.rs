@@ -263,10 +263,12 @@ mod tests {
     fn an_id_leads_to_its_row() {
         let instance = InstanceId::new("01k0000000abcdef");
         let at = Millis(1_672_574_400_000);
-        let key = key_of(&instance, "20230101-000000000007-webhook");
-        assert_eq!(key, Some(keys::delivery(&instance, at, 7, "webhook")));
+        let id = "01k0000000abcdef-20230101-000000000007-webhook";
+        assert_eq!(key_of(&instance, id), Some(keys::delivery(&instance, at, 7, "webhook")));
+        assert_eq!(key_of(&InstanceId::new("01k0000000fedcba"), id), None, "another instance's");
         for junk in ["", "-", "20230101", "2023010-1-w", "20231301-1-w", "2023ü01-1-w", "a-b-c"] {
             assert_eq!(key_of(&instance, junk), None, "{junk}");
+            assert_eq!(key_of(&instance, &format!("{instance}-{junk}")), None, "{junk}");
         }
     }
 }
