@@ -181,6 +181,21 @@ impl Config {
         if admin_password.as_ref().is_some_and(|text| !(8..=200).contains(&text.reveal().chars().count())) {
             return Err(Error::invalid("ADMIN_PASSWORD", "ADMIN_PASSWORD must have 8 to 200 characters"));
         }
+        let admin_api_key = source.get("ADMIN_API_KEY").map(Secret::new);
+        if admin_api_key.as_ref().is_some_and(|key| key.reveal().len() < 16) {
+            return Err(Error::invalid("ADMIN_API_KEY", "ADMIN_API_KEY must have at least 16 characters"));
+        }
+        let public_url = source.get("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned());
+        if public_url.as_deref().is_some_and(|url| !is_http(url)) {
+            return Err(Error::invalid("PUBLIC_URL", "PUBLIC_URL must be a URL such as https://gateway.example.com"));
+        }
+        let cors_origins: Vec<String> = source
+            .get("CORS_ORIGINS")
+            .map(|list| list.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()).collect())
+            .unwrap_or_default();
+        if cors_origins.iter().any(|origin| origin != "*" && !is_http(origin)) {
+            return Err(Error::invalid("CORS_ORIGINS", "CORS_ORIGINS must list origins such as https://example.com"));
+        }
         let worker_shards = source.parse("WORKER_SHARDS", 1u16, "a number from 1 to 64")?;
         if !(1..=64).contains(&worker_shards) {
             return Err(Error::invalid("WORKER_SHARDS", "WORKER_SHARDS must be a number from 1 to 64"));
@@ -192,14 +207,14 @@ impl Config {
                 "an address with a port, such as 127.0.0.1:8070",
             )?,
             data_dir: source.get("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
-            public_url: source.get("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            public_url,
             store,
             table: source.get("TABLE_NAME").unwrap_or_else(|| "trunkline".into()),
             queue_prefix: source.get("QUEUE_PREFIX").unwrap_or_else(|| "trunkline-".into()),
             media_url: source.get("MEDIA_URL"),
             admin_email: source.get("ADMIN_EMAIL"),
             admin_password,
-            admin_api_key: source.get("ADMIN_API_KEY").map(Secret::new),
+            admin_api_key,
             admin_first_name: source.get("ADMIN_FIRST_NAME").unwrap_or_default(),
             admin_last_name: source.get("ADMIN_LAST_NAME").unwrap_or_default(),
             jwt_secret,
@@ -207,10 +222,7 @@ impl Config {
             registration,
             rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,
             log_format,
-            cors_origins: source
-                .get("CORS_ORIGINS")
-                .map(|list| list.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()).collect())
-                .unwrap_or_default(),
+            cors_origins,
             outbound_allow: source.get("OUTBOUND_ALLOW"),
             worker_shards,
         })
@@ -235,6 +247,10 @@ impl Config {
             None => "",
         }
     }
+}
+
+fn is_http(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 fn rate_limit(text: &str) -> Result<Option<RateLimit>> {

@@ -22,15 +22,28 @@ use shared::{
         event::{self, Event, Kind},
         instance::Instance,
     },
-    edge::{Owned, Reject, query::Params},
+    edge::{Owned, Reject, auth::Credential, query::Params},
     store::log,
 };
 
 use crate::Answer;
 
+/// Entries that are read at once, and looked at for one answer.
+const PAGE: usize = 500;
+const MOST_LOOKED_AT: usize = 20 * PAGE;
+/// A stream looks that often at whether its reader may still read.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
 fn types(params: &Params) -> Result<Vec<Kind>, Error> {
     let kind = |name: &str| Kind::parse(name).ok_or_else(|| Error::invalid("types", "types must be names of events"));
     params.list("types").into_iter().map(kind).collect()
+}
+
+/// Who may only read must not be able to pair a phone.
+fn hide_codes(event: &mut Event) {
+    if let Some(data) = event.data.as_object_mut() {
+        data.remove("qrCode");
+    }
 }
 
 fn number(field: &'static str, text: &str) -> Result<u64, Error> {
@@ -43,7 +56,8 @@ fn number(field: &'static str, text: &str) -> Result<u64, Error> {
 
 /// `GET /api/instances/{instanceId}/events?after=&limit=&types=&wait=`.
 pub(crate) async fn list_events(State(app): State<AppState>, params: Params, owned: Owned) -> Answer {
-    let Owned { instance, .. } = owned.with(Scope::MessagesRead)?;
+    let Owned { instance, caller } = owned.with(Scope::MessagesRead)?;
+    let may_pair = caller.require(Scope::InstancesManage).is_ok();
     let limit = params.limit(500, 100)?;
     // No answer takes longer than 20 s, reading included.
     let wait = Duration::from_secs(params.number("wait", 0..=20, 0)?).min(Duration::from_millis(19_500));
@@ -51,22 +65,27 @@ pub(crate) async fn list_events(State(app): State<AppState>, params: Params, own
     let after = params.text("after").map(|text| number("after", text)).transpose()?;
     let deadline = app.clock.monotonic() + wait;
     let mut seen = start(&app, &instance, after).await?;
-    let mut events = Vec::new();
+    let mut wanted = Vec::new();
+    let mut looked = 0;
     let more = loop {
-        let page = log::read(app.store.as_ref(), instance.id.as_str(), seen, limit).await?;
-        let full = page.len() == limit;
-        if let Some(last) = page.last() {
-            seen = last.seq;
+        let page = log::read(app.store.as_ref(), instance.id.as_str(), seen, PAGE).await?;
+        let full = page.len() == PAGE;
+        looked += page.len();
+        let mut rest = page.into_iter().peekable();
+        while wanted.len() < limit
+            && let Some(entry) = rest.next()
+        {
+            seen = entry.seq;
+            if types.is_empty() || Kind::parse(&entry.body.kind).is_some_and(|kind| types.contains(&kind)) {
+                wanted.push(entry);
+            }
         }
-        let wanted: Vec<_> = page
-            .into_iter()
-            .filter(|entry| types.is_empty() || Kind::parse(&entry.body.kind).is_some_and(|kind| types.contains(&kind)))
-            .collect();
-        events.extend(event::materialise(&app, &instance, &wanted).await?);
-        if !events.is_empty() {
-            break full;
+        let more = full || rest.peek().is_some();
+        // Where few match the answer is short, or empty, and its cursor leads on.
+        if !wanted.is_empty() || (more && looked >= MOST_LOOKED_AT) {
+            break more;
         }
-        if full {
+        if more {
             continue;
         }
         let left = deadline.saturating_sub(app.clock.monotonic());
@@ -78,6 +97,10 @@ pub(crate) async fn list_events(State(app): State<AppState>, params: Params, own
             () = app.closing.cancelled() => {}
         }
     };
+    let mut events = event::materialise(&app, &instance, &wanted).await?;
+    if !may_pair {
+        events.iter_mut().for_each(hide_codes);
+    }
     Ok(axum::Json(json!({ "events": events, "nextCursor": seen.to_string(), "hasMore": more })))
 }
 
@@ -114,9 +137,11 @@ pub(crate) async fn stream_events(
     State(app): State<AppState>,
     headers: HeaderMap,
     params: Params,
+    credential: Credential,
     owned: Owned,
 ) -> Result<Response, Reject> {
-    let Owned { instance, .. } = owned.with(Scope::MessagesRead)?;
+    let Owned { instance, caller } = owned.with(Scope::MessagesRead)?;
+    let may_pair = caller.require(Scope::InstancesManage).is_ok();
     let types = types(&params)?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
     let after = match (last, params.text("after")) {
@@ -128,7 +153,8 @@ pub(crate) async fn stream_events(
         Some(after) => start(&app, &instance, Some(after)).await?,
         None => app.store.tail(instance.id.as_str()).await?.seq,
     };
-    let reader = Reader { app, instance, types, seen, ready: VecDeque::new() };
+    let checked = app.clock.monotonic();
+    let reader = Reader { app, instance, credential, checked, may_pair, types, seen, ready: VecDeque::new() };
     let frames = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;
         let frame = Frame::default().id(event.seq.to_string()).event(&event.kind).json_data(&event).ok()?;
@@ -140,6 +166,10 @@ pub(crate) async fn stream_events(
 struct Reader {
     app: AppState,
     instance: Instance,
+    credential: Credential,
+    /// When the credential was last looked at (monotonic).
+    checked: Duration,
+    may_pair: bool,
     types: Vec<Kind>,
     seen: u64,
     ready: VecDeque<Event>,
@@ -155,15 +185,21 @@ impl Reader {
             if self.app.closing.is_cancelled() {
                 return None;
             }
+            if self.app.clock.monotonic().saturating_sub(self.checked) >= CHECK_EVERY {
+                // Revoked, disabled, deleted: the stream ends.
+                let caller = self.credential.caller(&self.app).await?;
+                let instance = shared::domain::instance::find(&self.app, &self.instance.id).await.ok()??;
+                caller.require_instance(&instance.user_id, &instance.id).ok()?;
+                caller.require(Scope::MessagesRead).ok()?;
+                self.checked = self.app.clock.monotonic();
+            }
             let (app, name) = (&self.app, self.instance.id.as_str());
             let page = log::read(app.store.as_ref(), name, self.seen, 100).await.ok()?;
             let Some(last) = page.last().map(|entry| entry.seq) else {
                 tokio::select! {
-                    () = app.store.changed(name, self.seen, Duration::from_secs(60)) => {}
+                    () = app.store.changed(name, self.seen, Duration::from_secs(30)) => {}
                     () = app.closing.cancelled() => return None,
                 }
-                // Whoever deletes the instance ends its streams.
-                shared::domain::instance::find(app, &self.instance.id).await.ok()??;
                 continue;
             };
             self.seen = last;
@@ -174,7 +210,11 @@ impl Reader {
                         || Kind::parse(&entry.body.kind).is_some_and(|kind| self.types.contains(&kind))
                 })
                 .collect();
-            self.ready.extend(event::materialise(app, &self.instance, &wanted).await.ok()?);
+            let mut events = event::materialise(app, &self.instance, &wanted).await.ok()?;
+            if !self.may_pair {
+                events.iter_mut().for_each(hide_codes);
+            }
+            self.ready.extend(events);
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use serde_json::json;
 use shared::{
-    address,
+    Error, address,
     app::AppState,
     domain::{
         access::Scope,
@@ -15,6 +15,9 @@ use shared::{
 };
 
 use crate::{Answer, activity::END_OF_TIME};
+
+/// A chat that was merged from several is interleaved in memory.
+const MAX_MERGED_SKIP: usize = 10_000;
 
 /// `GET /api/instances/{instanceId}/chats/{chatId}/messages`: newest first, with the exact total. `skip` walks; `cursor`
 /// costs the same at any depth.
@@ -37,6 +40,9 @@ pub(crate) async fn list_messages(
     let mut found: Vec<(String, Item)> = Vec::new();
     let chats = chat::history_keys(&app, &instance, &address).await?;
     let alone = chats.len() == 1;
+    if !alone && skip > MAX_MERGED_SKIP {
+        return Err(Error::invalid("skip", format!("skip must be at most {MAX_MERGED_SKIP} here; use cursor")).into());
+    }
     for key in &chats {
         let partition = keys::history(&instance.id, key);
         let range = Range::Between(from.clone(), to.clone());

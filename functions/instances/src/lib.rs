@@ -33,6 +33,7 @@ pub fn router() -> Router<AppState> {
         .route("/api/instances/{instanceId}/webhook-deliveries/{deliveryId}/replay", post(deliveries::replay_delivery))
         .route("/api/instances/{instanceId}/webhook-deliveries/replay", post(deliveries::replay_deliveries))
         .route("/api/instances/{instanceId}/sandbox/receive", post(sandbox::receive_message))
+        .route("/api/media/uploads", post(media::create_upload))
         .route_layer(middleware::from_fn(idempotent::once));
     Router::new()
         .route(
@@ -57,7 +58,6 @@ pub fn router() -> Router<AppState> {
         .route("/api/instances/{instanceId}/sandbox/disconnect", post(sandbox::disconnect_line))
         .route("/api/instances/{instanceId}/sandbox/logout", post(sandbox::logout_phone))
         .route("/api/jobs/{jobId}", get(jobs::get_job))
-        .route("/api/media/uploads", post(media::create_upload))
         .route("/api/media/uploads/{ticket}", put(media::put_upload))
         .route("/api/media/{instanceId}/{mediaId}", get(media::get_media))
         .merge(created)

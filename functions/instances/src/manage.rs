@@ -104,14 +104,28 @@ pub(crate) async fn create_instance(
         enqueue: vec![job::command_message(&instance, &start, &format!("start/{}", instance.id))?],
         ..Unit::default()
     };
+    let mut rest = unit.clone();
     match app.store.commit(unit).await {
-        // A conflict: this very request came before, and its answer was lost.
-        Ok(_) | Err(CommitError::Conflict { which: 0, .. }) => {}
+        Ok(_) => {}
+        // This very request came before, and its answer was lost: the first row counts, and the rest is made sure of.
+        Err(CommitError::Conflict { which: 0, old: Some(old) }) => {
+            let first: Instance = (*old).into()?;
+            if first.user_id != instance.user_id || first.deleting {
+                return Err(Error::conflict("INSTANCE_EXISTS", "Please try again").into());
+            }
+            rest.writes.remove(0);
+            app.store.commit(rest).await.map_err(Error::from)?;
+            instance = first;
+        }
         Err(error) => return Err(Error::from(error).into()),
     }
+    let generated = match generated {
+        Some(_) => instance.webhook.live_secrets(&app, &instance.id)?.into_iter().next(),
+        None => None,
+    };
     let mut doc = view::instance_with_status(&app, &instance);
     if let Some(secret) = generated {
-        doc.insert("webhookSecret".into(), secret.into());
+        doc.insert("webhookSecret".into(), secret.reveal().into());
     }
     Ok((StatusCode::CREATED, axum::Json(doc.into())))
 }
@@ -162,7 +176,11 @@ pub(crate) async fn update_instance(
                 .only_if(Cond::All(vec![Cond::eq("updatedAt", before.0), Cond::lacks("deleting")])),
             activity::note(&app, &instance.id, Noted::InstanceUpdated, json!({}))?,
         ],
-        enqueue: vec![job::command_message(&instance, &reconfigure, &format!("set/{}", instance.updated_at.0))?],
+        enqueue: vec![job::command_message(
+            &instance,
+            &reconfigure,
+            &format!("set/{}/{}", instance.id, instance.updated_at.0),
+        )?],
         ..Unit::default()
     };
     match app.store.commit(unit).await {

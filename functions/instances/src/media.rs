@@ -81,6 +81,10 @@ pub(crate) async fn put_upload(
         .into_data_stream()
         .map(|chunk| chunk.map_err(|error| Error::invalid("body", "The upload was cut off").source(error)));
     let stored = app.media.put_upload(&ticket, content).await?;
+    if stored.size != ticket.size {
+        let message = format!("The upload has {} bytes, {} were declared; send it again", stored.size, ticket.size);
+        return Err(Error::invalid("size", message).into());
+    }
     Ok(axum::Json(json!({ "mediaId": stored.id, "mimeType": stored.mime, "size": stored.size })))
 }
 

@@ -11,7 +11,7 @@ use shared::{
     Error,
     app::AppState,
     connector::Request,
-    domain::{access::Scope, compose, job},
+    domain::{access::Scope, compose, instance::Status, job},
     edge::{Json, Owned, Reject, query::Params},
     qr,
 };
@@ -29,6 +29,11 @@ pub(crate) async fn get_qr(headers: HeaderMap, params: Params, owned: Owned) -> 
     let Owned { instance, .. } = owned.with(Scope::InstancesManage)?;
     if instance.ready() {
         return Err(Error::conflict("ALREADY_CONNECTED", "The instance is already connected").into());
+    }
+    let ended = matches!(instance.status, Status::LoggedOut | Status::Error | Status::Disconnected);
+    if instance.qr.is_none() && ended {
+        let text = "No QR code is being made: reconnect the instance to start pairing";
+        return Err(Error::conflict("NOT_PAIRING", text).into());
     }
     let Some(code) = instance.qr.map(|qr| qr.code) else {
         let body = json!({

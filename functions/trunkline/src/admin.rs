@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use shared::{
     Error, Result,
-    config::Config,
+    config::{Config, StoreKind},
     crypto,
     domain::user::{self, User},
     redact::Secret,
@@ -35,6 +35,14 @@ pub(crate) enum Command {
 }
 
 pub(crate) async fn run(config: Config, command: Command) -> Result<()> {
+    // A wrong folder must not become a second deployment.
+    let missing = !config.data_dir.join(shared_local::NAME).exists();
+    if config.store == StoreKind::Sqlite && missing {
+        return Err(Error::invalid(
+            "DATA_DIR",
+            format!("There is no {} in {}", shared_local::NAME, config.data_dir.display()),
+        ));
+    }
     match command {
         Command::ResetPassword { user } => reset_password(config, user).await,
         Command::RotateKey { user } => rotate_key(config, user).await,

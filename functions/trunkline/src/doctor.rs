@@ -5,7 +5,9 @@ use std::net::TcpListener;
 
 use shared::{Error, Result, config::Config, guard::Policy};
 
-pub(crate) fn run(config: &Config) -> Result<()> {
+use crate::home;
+
+pub(crate) async fn run(config: &Config) -> Result<()> {
     let mut report = Report::default();
     report.good(&format!("trunkline {}", env!("CARGO_PKG_VERSION")));
     address(config, &mut report);
@@ -16,6 +18,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         Err(error) => report.bad(&format!("OUTBOUND_ALLOW: {}", error.message)),
     }
     data(config, &mut report);
+    keys(config, &mut report).await;
     if report.broken > 0 {
         return Err(Error::invalid("doctor", format!("{} of the checks failed", report.broken)));
     }
@@ -64,6 +67,20 @@ fn secrets(config: &Config, report: &mut Report) {
         (Some(_), _) => report.good("ENCRYPTION_KEY: from the configuration"),
         (None, true) => report.good(&format!("ENCRYPTION_KEY: from {}; back it up with the database", file.display())),
         (None, false) => report.good("ENCRYPTION_KEY: will be generated at the first start"),
+    }
+}
+
+/// Whether the keys open what is stored: by opening it, if nobody else has it open.
+async fn keys(config: &Config, report: &mut Report) {
+    if !config.data_dir.join(shared_local::NAME).exists() {
+        return;
+    }
+    match home::open(config.clone()).await {
+        Ok(_) => report.good("the stored keys open with this ENCRYPTION_KEY"),
+        Err(error) if error.code == "DATA_DIR_LOCKED" => {
+            report.warn("the data is in use by a running server: its keys were not tried");
+        }
+        Err(error) => report.bad(&error.message),
     }
 }
 

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => runtime.block_on(serve::serve(config)),
             Command::Admin(command) => runtime.block_on(admin::run(config, command)),
-            Command::Doctor => doctor::run(&config),
+            Command::Doctor => runtime.block_on(doctor::run(&config)),
         }
     });
     match outcome {

@@ -1,6 +1,6 @@
 //! `trunkline serve`: start everything, serve, stop everything in good order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt as _};
 use shared::{
@@ -128,24 +128,33 @@ async fn stopped() {
 }
 
 /// Says where the server is; at the first start also the credentials, once, and how to begin.
-#[expect(clippy::print_stdout, reason = "for the person who started it, not for the log")]
 fn announce(app: &AppState, address: SocketAddr, first: Option<&FirstStart>) {
     let open = app.config.listens_on_loopback();
     tracing::info!(%address, open_mode = open, "listening");
     let Some(first) = first else { return };
     let url = app.config.public_url();
     let key = first.api_key.reveal();
-    println!("Trunkline is running at {url}");
-    println!("\n  administrator  {}", first.email);
-    if let Some(password) = &first.password {
-        println!("  password       {}   (shown this once)", password.reveal());
-    }
-    println!("  API key        {key}\n");
-    println!("Try it:\n");
-    println!("curl {url}/api/auth/me -H 'x-api-key: {key}'");
-    println!(
-        "curl {url}/api/instances -H 'x-api-key: {key}' -H 'content-type: application/json' \
-         -d '{{\"name\":\"first\",\"mode\":\"sandbox\"}}'"
+    let password = first
+        .password
+        .as_ref()
+        .map_or(String::new(), |password| format!("  password       {}   (shown this once)\n", password.reveal()));
+    let text = format!(
+        "Trunkline is running at {url}
+
+  administrator  {}
+{password}  API key        {key}
+
+Try it:
+
+curl {url}/api/auth/me -H 'x-api-key: {key}'
+curl {url}/api/instances -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{{\"name\":\"first\",\"mode\":\"sandbox\"}}'
+curl {url}/api/instances -H 'x-api-key: {key}'
+
+",
+        first.email
     );
-    println!("curl {url}/api/instances -H 'x-api-key: {key}'\n");
+    // For the person who started it, not for the log. A closed terminal is no reason to stop.
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+        tracing::warn!(%error, "the first administrator's credentials were not shown; trunkline admin makes new ones");
+    }
 }

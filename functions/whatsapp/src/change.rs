@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{Path, State},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
 use shared::{
@@ -14,6 +14,7 @@ use shared::{
         content::Content,
         instance::Instance,
         message::{self, Message},
+        send,
     },
     edge::{Allocated, Json, Json2, OwnedWhatsapp, Reject},
 };
@@ -73,6 +74,10 @@ pub(crate) async fn edit_message(
     let owned = owned.with(Scope::MessagesSend)?;
     let text = compose::text("message", &body.message, 65_536)?;
     let message = own(&app, &owned.instance, &id).await?;
+    if message.is_scheduled() {
+        let text = "The message is not sent yet: take it back and send another";
+        return Err(Error::conflict("MESSAGE_SCHEDULED", text).into());
+    }
     if !matches!(message.content, Content::Text { .. }) {
         return Err(Error::conflict("NOT_TEXT", "Only text messages can be edited").into());
     }
@@ -80,7 +85,7 @@ pub(crate) async fn edit_message(
     accept(&app, &owned.instance, &message.remote_jid, content, Options::default(), &ulid).await
 }
 
-/// `DELETE …/messages/{messageId}` → `{id}`: takes a message back, for everybody.
+/// `DELETE …/messages/{messageId}` → `{id}`: takes a message back, for everybody. One that waits for its time is not sent.
 pub(crate) async fn revoke_message(
     State(app): State<AppState>,
     Path((_, id)): Path<(String, String)>,
@@ -89,6 +94,10 @@ pub(crate) async fn revoke_message(
 ) -> Result<Response, Reject> {
     let owned = owned.with(Scope::MessagesSend)?;
     let message = own(&app, &owned.instance, &id).await?;
+    if message.is_scheduled() && send::cancel(&app, &message).await? {
+        let body = serde_json::json!({ "id": message.platform_id(), "status": "failed", "messageId": message.id });
+        return Ok(axum::Json(body).into_response());
+    }
     let content = Content::Revoke { target: message.platform_id().to_owned() };
     accept(&app, &owned.instance, &message.remote_jid, content, Options::default(), &ulid).await
 }

@@ -49,6 +49,9 @@ pub(crate) async fn send_file(
     })?;
     let form = read(&app, &instance, form).await?;
     let (stored, filename) = form.file.ok_or_else(|| Error::invalid("file", "File is required"))?;
+    if stored.size == 0 {
+        return Err(Error::invalid("file", "The file is empty").into());
+    }
     let phone = form.phone.filter(|phone| !phone.trim().is_empty());
     let phone = phone.ok_or_else(|| Error::invalid("phone", "Phone is required"))?;
     let caption = compose::optional("caption", form.caption, 65_536)?;

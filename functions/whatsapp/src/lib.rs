@@ -9,16 +9,14 @@ mod send;
 
 use axum::{
     Extension, Router,
-    extract::{DefaultBodyLimit, RawPathParams, Request},
-    http::StatusCode,
+    extract::{DefaultBodyLimit, Request},
     middleware::{self, Next},
     response::Response,
     routing::{get, post, put},
 };
 use shared::{
     app::AppState,
-    edge::{Reject, idempotent},
-    id::InstanceId,
+    edge::{Reached, Reject, idempotent},
 };
 
 type Answer = Result<axum::Json<serde_json::Value>, Reject>;
@@ -69,20 +67,15 @@ pub fn router() -> Router<AppState> {
 pub(crate) struct CountedInLog;
 
 /// Counts authenticated calls (`apiCalls` of seed 001's statistics).
-async fn count_call(
-    Extension(app): Extension<AppState>,
-    params: RawPathParams,
-    request: Request,
-    next: Next,
-) -> Response {
-    let instance = params.iter().find(|(name, _)| *name == "instanceId").map(|(_, id)| InstanceId::new(id));
+async fn count_call(Extension(app): Extension<AppState>, mut request: Request, next: Next) -> Response {
+    let reached = Reached::default();
+    request.extensions_mut().insert(reached.clone());
     let response = next.run(request).await;
-    let refused = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
-    if let Some(instance) = instance
-        && !refused
+    // Only calls that got to an instance of the caller's count, whoever's id was in the path.
+    if let Some(instance) = reached.instance()
         && response.extensions().get::<CountedInLog>().is_none()
     {
-        app.calls.hit(&instance, app.clock.now());
+        app.calls.hit(instance, app.clock.now());
     }
     response
 }

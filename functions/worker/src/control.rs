@@ -17,6 +17,7 @@ use crate::{
     commands::Control,
     in_hand::EXTEND_EVERY,
     port::Port,
+    sending,
     supervisor::{Mail, Supervisor},
 };
 
@@ -81,7 +82,9 @@ impl Supervisor {
             }
             Control::Logout => {
                 self.log_out().await;
-                Ok(self.port.check(self.port.owner.logged_out().await)?)
+                self.port.check(self.port.owner.logged_out().await)?;
+                sending::fail_parked(&self.port).await;
+                Ok(())
             }
             Control::Delete(job) => {
                 self.log_out().await;

@@ -89,10 +89,10 @@ impl Port {
 
     /// Acknowledges a command that needs nothing else.
     pub(crate) async fn acknowledge(&self, receipt: &Receipt) {
-        match self.app().queues.delete(receipt).await {
-            Ok(()) => self.in_hand.settled(receipt),
-            // It comes again, and is found to be done.
-            Err(error) => tracing::debug!(instance = %self.owner.id(), %error, "a command was not acknowledged"),
+        // Settled either way: what is not acknowledged is no longer extended, comes again, and is found to be done.
+        self.in_hand.settled(receipt);
+        if let Err(error) = self.app().queues.delete(receipt).await {
+            tracing::debug!(instance = %self.owner.id(), %error, "a command was not acknowledged");
         }
     }
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// Parked sends that are read at once.
 const PARKED_PAGE: usize = 100;
+/// A send that was received that often and still cannot go out is parked.
+const PARK_AFTER: u32 = 5;
 /// Pause before a send is tried again whose outcome nobody knows, or while the store does not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Pauses grow with the number of receives up to that.
@@ -87,7 +89,9 @@ impl Send {
 }
 
 /// Sends what was received at once. Returns whether anything was parked.
-pub(crate) async fn batch(port: Arc<Port>, sends: Vec<Send>) -> bool {
+///
+/// `behind`: something parked waits to be drained, so these are parked behind it.
+pub(crate) async fn batch(port: Arc<Port>, sends: Vec<Send>, behind: bool) -> bool {
     let mut chats: Vec<(String, Vec<Send>)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for send in sends {
@@ -98,17 +102,22 @@ pub(crate) async fn batch(port: Arc<Port>, sends: Vec<Send>) -> bool {
         });
         chats[place].1.push(send);
     }
-    join_all(chats.into_iter().map(|(_, sends)| in_chat(&port, sends))).await.into_iter().any(|parked| parked)
+    join_all(chats.into_iter().map(|(_, sends)| in_chat(&port, sends, behind))).await.into_iter().any(|parked| parked)
 }
 
 /// One after the other. After one that is parked all later ones are parked, after one that comes again all later ones come
 /// again, behind it: so the chat keeps its order.
-async fn in_chat(port: &Port, sends: Vec<Send>) -> bool {
-    let mut parked = false;
+async fn in_chat(port: &Port, sends: Vec<Send>, behind: bool) -> bool {
+    let mut parked = behind;
     let mut again: Option<Duration> = None;
     for send in sends {
         if again.is_none() {
-            match attempt(port, &send, parked).await {
+            let went = match attempt(port, &send, parked).await {
+                // The deadline is to decide about it, not the number of times that a queue shows it.
+                Went::Again(_) if send.receives() >= PARK_AFTER => attempt(port, &send, true).await,
+                went => went,
+            };
+            match went {
                 Went::Settled => {}
                 Went::Parked => parked = true,
                 Went::Again(after) => again = Some(after),
@@ -153,19 +162,42 @@ pub(crate) async fn drain(port: Arc<Port>) -> bool {
 
 async fn drain_chat(port: &Port, sends: Vec<Send>) -> bool {
     for send in sends {
-        loop {
-            match attempt(port, &send, false).await {
-                Went::Settled => break,
-                // Only this message waits; the chat waits with it.
-                Went::Again(after) => tokio::time::sleep(after).await,
-                Went::Parked | Went::Stop => return false,
-            }
-            if port.line_up().is_none() {
-                return false;
-            }
+        match attempt(port, &send, false).await {
+            Went::Settled => {}
+            // The chat waits for the next drain; nothing else does.
+            Went::Again(_) | Went::Parked | Went::Stop => return false,
         }
     }
     true
+}
+
+/// Ends what is parked for an account that is logged out: it must not go out from whichever account is linked next.
+pub(crate) async fn fail_parked(port: &Port) {
+    loop {
+        let page = match owner::parked(port.app(), port.owner.id(), PARKED_PAGE).await {
+            Ok(page) if page.is_empty() => return,
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(instance = %port.owner.id(), %error, "parked sends were not read");
+                return;
+            }
+        };
+        for (key, command) in page {
+            let Some(send) = of(command, From::Parked(key)) else { continue };
+            if let Err(error) = port.check(end_parked(port, &send).await) {
+                tracing::warn!(instance = %port.owner.id(), %error, "parked sends were not ended");
+                return;
+            }
+        }
+    }
+}
+
+async fn end_parked(port: &Port, send: &Send) -> Result<(), CommitError> {
+    match SendRow::load(port.app(), port.owner.id(), &send.message, Some(&send.outgoing.content)).await? {
+        None => Ok(settle_without_row(port, send).await?),
+        Some(row) if row.is_pending() => fail(port, send, &row, "logged_out").await.map(|_| ()),
+        Some(row) => port.owner.author().settled_before(&row, send.settle()).await,
+    }
 }
 
 /// A send, if the command is one.
@@ -239,6 +271,7 @@ async fn one(port: &Port, send: &Send, behind_parked: bool) -> Result<Went, Comm
     match sent {
         Sent::Accepted { id, at } => {
             author.sent(&row, id.as_deref(), at, send.settle()).await?;
+            port.owner.wrote_to(&row.message).await;
             gauges::send(SendOutcome::Sent);
             Ok(Went::Settled)
         }

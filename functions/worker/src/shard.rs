@@ -18,6 +18,8 @@ use crate::{
     supervisor::{self, Ending, Mail},
 };
 
+/// Pause before a supervisor that panicked is started again.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
 /// Mail that may wait at a supervisor. The queue hands out one batch of an instance at a time.
 const MAILBOX: usize = 8;
 /// Beyond what work in hand may take, for closing and writing.
@@ -138,10 +140,16 @@ impl Supervisors {
         if let Some(sender) = self.mailboxes.get(id).filter(|sender| !sender.is_closed()) {
             return sender.clone();
         }
+        self.begin(id, Duration::ZERO)
+    }
+
+    /// Starts a supervisor, after a pause.
+    fn begin(&mut self, id: &InstanceId, pause: Duration) -> mpsc::Sender<Mail> {
         let (sender, mail) = mpsc::channel(MAILBOX);
         let (context, id_of_task, ending) = (Arc::clone(&self.context), id.clone(), self.ending.clone());
         let (shard, floor, own) = (self.shard, self.floor, sender.clone());
         self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
             supervisor::run(context, (shard, floor), id_of_task.clone(), (own, mail), ending).await;
             id_of_task
         });
@@ -158,8 +166,12 @@ impl Supervisors {
                 }
             }
             Err(error) => {
-                tracing::error!(shard = self.shard, %error, "a supervisor ended badly");
-                self.mailboxes.retain(|_, sender| !sender.is_closed());
+                tracing::error!(shard = self.shard, %error, "a supervisor ended badly, and is started again");
+                // Those that end well take their mailbox out themselves.
+                let closed = self.mailboxes.iter().filter(|(_, sender)| sender.is_closed());
+                for id in closed.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                    self.begin(&id, AFTER_PANIC);
+                }
             }
         }
     }

@@ -291,6 +291,9 @@ impl Supervisor {
                 (Ok(()), false)
             }
             Update::Closed { reason } => {
+                if reason == Closed::Logout {
+                    sending::fail_parked(&port).await;
+                }
                 self.plan_reopening(reason.will_reconnect());
                 (Ok(()), true)
             }
@@ -360,9 +363,7 @@ impl Supervisor {
                 return;
             }
             // One batch at a time: order within a chat reaches over batches.
-            // While something parked waits to be drained nothing overtakes it.
-            let waits = if up { self.backlog } else { self.timers.hold.is_some() };
-            let holds = waits && self.commands.sends_next();
+            let holds = !up && self.timers.hold.is_some() && self.commands.sends_next();
             if self.commands.is_empty() || !self.work.is_empty() || holds {
                 return;
             }
@@ -378,8 +379,11 @@ impl Supervisor {
                     }
                     if !sends.is_empty() {
                         let port = Arc::clone(&self.port);
-                        self.work
-                            .push(Box::pin(async move { Done::Sends { parked: sending::batch(port, sends).await } }));
+                        // While something parked waits to be drained nothing overtakes it.
+                        let behind = self.backlog && up;
+                        self.work.push(Box::pin(async move {
+                            Done::Sends { parked: sending::batch(port, sends, behind).await }
+                        }));
                     }
                     return;
                 }

@@ -23,6 +23,11 @@ impl Calls {
         *counts.entry((instance.clone(), now.day())).or_default() += 1;
     }
 
+    /// Drops what was counted for an instance that is being deleted.
+    pub fn forget(&self, instance: &InstanceId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != instance);
+    }
+
     fn take(&self) -> Vec<((InstanceId, Millis), i64)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
     }

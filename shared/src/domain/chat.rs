@@ -128,17 +128,29 @@ pub async fn merge(app: &App, instance: &Instance, address: &str, also: &str) ->
             merged: Vec::new(),
         },
     };
-    if !chat.addresses.iter().any(|known| known == also) {
-        chat.addresses.push(also.to_owned());
+    // Everything that led to the other chat leads here from now on, and its history stays reachable.
+    let gone = match app.store.get(&keys::chat(&instance.id, &other), Read::Strong).await? {
+        Some(item) => Some(item.into::<Chat>()?),
+        None => None,
+    };
+    let mut moved = vec![also.to_owned()];
+    moved.extend(gone.iter().flat_map(|gone| gone.addresses.clone()));
+    moved.sort();
+    moved.dedup();
+    let mut writes = Vec::with_capacity(moved.len() + 1);
+    for address in moved {
+        let alias = keys::chat_alias(&instance.id, &address_hash(app, &instance.id, &address));
+        writes.push(Write::put(Item::new(alias, &serde_json::json!({ "chat": keep }))?));
+        if !chat.addresses.contains(&address) {
+            chat.addresses.push(address);
+        }
     }
-    if rows.iter().all(Option::is_some) && !chat.merged.contains(&other) {
-        chat.merged.push(other);
+    for key in std::iter::once(other).chain(gone.into_iter().flat_map(|gone| gone.merged)) {
+        if key != keep && !chat.merged.contains(&key) {
+            chat.merged.push(key);
+        }
     }
-    let alias = keys::chat_alias(&instance.id, &address_hash(app, &instance.id, also));
-    let writes = vec![
-        Write::put(Item::new(alias, &serde_json::json!({ "chat": keep }))?),
-        Write::put(Item::new(keys::chat(&instance.id, &keep), &chat)?),
-    ];
+    writes.push(Write::put(Item::new(keys::chat(&instance.id, &keep), &chat)?));
     app.store.transact(writes).await.map_err(crate::Error::from)?;
     Ok(keep)
 }

@@ -155,6 +155,9 @@ pub async fn media(app: &App, instance: &Instance, source: MediaSource) -> Resul
             }
             _ => return Err(Error::invalid("url", "Exactly one of url, base64 and mediaId is required")),
         };
+    if size == 0 {
+        return Err(Error::invalid("url", "The media is empty"));
+    }
     let media_kind = source.kind.unwrap_or_else(|| MediaKind::of(&mime));
     let filename = filename.or(name);
     Ok(Content::Media { media_kind, media: Media { media_id, mime, size, filename, caption } })

@@ -34,6 +34,16 @@ pub struct Reserved(Vec<(String, i64, Count)>);
 /// over. Without quotas this costs one read.
 pub async fn reserve_send(app: &App, instance: &Instance, content: &Content) -> Result<Reserved> {
     let mut reserved = Reserved::default();
+    match reserve(app, instance, content, &mut reserved).await {
+        Ok(()) => Ok(reserved),
+        Err(error) => {
+            give_back(app, reserved).await;
+            Err(error)
+        }
+    }
+}
+
+async fn reserve(app: &App, instance: &Instance, content: &Content, reserved: &mut Reserved) -> Result<()> {
     let user = app.store.get(&keys::user(&instance.user_id), Read::Strong).await?;
     let of_user = user.and_then(|user| serde_json::from_value::<Limits>(user.doc.get("limits")?.clone()).ok());
     let quotas = [(instance.limits.clone(), false), (of_user, true)];
@@ -46,17 +56,22 @@ pub async fn reserve_send(app: &App, instance: &Instance, content: &Content) -> 
         count.add(app, &name, hour, 1).await?;
         reserved.0.push((name.clone(), hour, count));
         let mut usage = sent(app, &name, hour, hours).await?;
+        let mut logged_sends = Usage::default();
         let instances =
             if whole_user { instance::all_of_user(app, &instance.user_id).await? } else { vec![instance.clone()] };
         for instance in instances {
             let logged = stats::last_hours(app, &instance.id, hours).await?;
+            logged_sends.messages_sent += logged.messages_sent;
+            logged_sends.media_sent += logged.media_sent;
             usage.messages_received += logged.messages_received;
             usage.media_received += logged.media_received;
             usage.api_calls += logged.api_calls;
         }
+        // Sends from before the quota was set are only in the statistics, those under way only among the reserved.
+        usage.messages_sent = usage.messages_sent.max(logged_sends.messages_sent + count.messages);
+        usage.media_sent = usage.media_sent.max(logged_sends.media_sent + count.media);
         let names = exceeded(&limits, &usage);
         if !names.is_empty() {
-            give_back(app, reserved).await;
             tell(app, instance, &limits, &usage, &names).await?;
             return Err(Error::new(
                 Kind::RateLimited,
@@ -66,7 +81,7 @@ pub async fn reserve_send(app: &App, instance: &Instance, content: &Content) -> 
             .after(Duration::from_secs(3600)));
         }
     }
-    Ok(reserved)
+    Ok(())
 }
 
 /// Takes a reservation back. If that fails the quota is a little tighter until the hour is out of the window.

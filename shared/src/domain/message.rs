@@ -154,6 +154,11 @@ impl Message {
         if self.status == Status::Pending && now.0 > due.0 + DEADLINE_MS { Status::Failed } else { self.status }
     }
 
+    /// Whether it waits for its time to be sent.
+    pub fn is_scheduled(&self) -> bool {
+        self.status == Status::Pending && self.send_at.is_some()
+    }
+
     pub fn reason_now(&self, now: Millis) -> Option<&str> {
         match (self.status, self.status_now(now)) {
             (Status::Pending, Status::Failed) => Some("expired"),

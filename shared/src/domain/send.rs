@@ -15,14 +15,15 @@ use crate::{
     domain::{
         chat,
         content::Content,
+        event::{self, Kind},
         instance::{Instance, Status as InstanceStatus},
         job, limits,
         message::{self, AsSent, DEADLINE_MS, Message, Status},
         timer::{self, Timer},
     },
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     id::{InstanceId, MessageId},
-    store::{Change, CommitError, Cond, Read, Unit, Write, keys},
+    store::{Append, Change, CommitError, Cond, Read, Unit, Write, keys, log::Writer},
 };
 
 /// What a caller wants sent, checked in itself.
@@ -82,6 +83,13 @@ pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) ->
     if draft.content.text().chars().count() > capability.max_text {
         return Err(Error::invalid("message", format!("must have at most {} characters", capability.max_text)));
     }
+    // A client's own id names one message, whoever it goes to: look before anything is counted.
+    if draft.client_id.is_some() {
+        let message = row(app, instance, &draft, ulid).await?;
+        if let Some(found) = message::by_platform_id(app, &instance.id, &message.pmid).await?.into_iter().next() {
+            return repeated(app, instance, &message, found, outgoing(&message, draft)).await;
+        }
+    }
     let reserved = limits::reserve_send(app, instance, &draft.content).await?;
     let accepted = store(app, instance, draft, ulid).await;
     if !matches!(accepted, Ok((_, true))) {
@@ -100,7 +108,17 @@ async fn store(app: &App, instance: &Instance, draft: Draft, ulid: &str) -> Resu
             let head = unit.writes.last_mut().ok_or_else(|| Error::internal("a message has a head"))?;
             if let crate::store::Op::Put(item) = &mut head.op {
                 item.doc.insert("scheduled".into(), serde_json::to_value(&outgoing)?);
+                item.doc.insert("counted".into(), true.into());
             }
+            // Its day is that of its acceptance, however late it goes out.
+            let mut entry = event::entry(Kind::MessageQueued, format!("scheduled/{}", message.sort()), message.at);
+            entry.chat = Some(message.chat.to_string());
+            entry.message = Some(message.sort());
+            entry.delta = message.delta();
+            let entries = vec![entry];
+            unit.enqueue = event::dispatches(instance, &entries, 0);
+            unit.append =
+                vec![Append { log: instance.id.to_string(), writer: Writer::Foreign, entries, look_from: None }];
             timer::schedule(
                 app,
                 &mut unit,
@@ -144,16 +162,17 @@ async fn repeated(
     found: Message,
     outgoing: Outgoing,
 ) -> Result<Message> {
-    if found.content != new.content || found.remote_jid != new.remote_jid {
+    // An edited message shows its newer text: then only the recipient can be compared.
+    if (found.content != new.content && !found.edited) || found.remote_jid != new.remote_jid {
         return Err(Error::new(
-            Kind::Unprocessable,
+            crate::Kind::Unprocessable,
             "CLIENT_MESSAGE_ID_REUSED",
             "This clientMessageId was used for another message",
         )
         .field("clientMessageId"));
     }
     let refused = found.status == Status::Failed && found.reason.as_deref() == Some(NOT_ACCEPTED);
-    if found.status != Status::Pending && !refused || found.send_at.is_some() {
+    if found.status != Status::Pending && !refused {
         return Ok(found);
     }
     let mut unit = Unit::default();
@@ -164,13 +183,41 @@ async fn repeated(
             .remove("reason");
         unit.writes.push(Write::update(found.key(), change).only_if(Cond::eq("reason", NOT_ACCEPTED)));
     }
-    let again = u64::try_from(app.clock.now().0).unwrap_or(0);
-    unit.enqueue.push(job::command_message(instance, &command(&found, outgoing), &dedup(&found, again))?);
+    match found.send_at {
+        // A timer too many does no harm.
+        Some(at) => {
+            let timer = Timer::Send { instance: instance.id.clone(), message: found.sort() };
+            timer::schedule(app, &mut unit, at, timer)?;
+        }
+        None => {
+            let again = u64::try_from(app.clock.now().0).unwrap_or(0);
+            unit.enqueue.push(job::command_message(instance, &command(&found, outgoing), &dedup(&found, again))?);
+        }
+    }
     match app.store.commit(unit).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(Message { status: Status::Pending, reason: None, ..found })
+}
+
+/// Takes a message back before its time has come: it reads as failed, `cancelled`. `false`: it is on its way already.
+pub async fn cancel(app: &App, message: &Message) -> Result<bool> {
+    let now = app.clock.now().0;
+    let change = Change::default()
+        .set("status", Status::Failed.name())
+        .set("rank", Status::Failed.rank())
+        .set("reason", "cancelled")
+        .set("revoked", true)
+        .set("statusAt", now)
+        .set("updatedAt", now);
+    let waiting =
+        Cond::All(vec![Cond::eq("status", Status::Pending.name()), Cond::has("scheduled"), Cond::lacks("released")]);
+    match app.store.commit(Unit::write(Write::update(message.key(), change).only_if(waiting))).await {
+        Ok(_) => Ok(true),
+        Err(CommitError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Queues a message that was to be sent at a later time. A message that is no longer pending is left alone.
@@ -181,7 +228,19 @@ pub async fn release(app: &App, instance: &InstanceId, sort: &str) -> Result<()>
     let Some(row) = crate::domain::instance::find(app, instance).await? else { return Ok(()) };
     let (Status::Pending, Some(outgoing)) = (message.status, scheduled) else { return Ok(()) };
     let command = command(&message, serde_json::from_value(outgoing)?);
-    app.queues.send(vec![job::command_message(&row, &command, &dedup(&message, 1))?]).await
+    // From here on it is on its way: it cannot be cancelled any more.
+    let unit = Unit {
+        writes: vec![
+            Write::update(message.key(), Change::default().set("released", true))
+                .only_if(Cond::eq("status", Status::Pending.name())),
+        ],
+        enqueue: vec![job::command_message(&row, &command, &dedup(&message, 1))?],
+        ..Unit::default()
+    };
+    match app.store.commit(unit).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn row(app: &App, instance: &Instance, draft: &Draft, ulid: &str) -> Result<Message> {

@@ -70,7 +70,7 @@ struct Row {
     #[serde(flatten)]
     usage: Usage,
     upto: u64,
-    /// Hour of the day → counts of messages, kept only while the instance has quotas.
+    /// Hour of the day → counts, for quotas.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     hours: BTreeMap<String, Usage>,
 }
@@ -79,20 +79,13 @@ struct Row {
 pub async fn fold(app: &App, id: &InstanceId) -> Result<bool> {
     let upto = folded_upto(app, id).await?;
     let entries = log::read(app.store.as_ref(), id.as_str(), upto, BATCH).await?;
-    let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(false) };
+    let Some(last) = entries.last().map(|entry| entry.seq) else { return pass_expired(app, id, upto).await };
     let mut days: BTreeMap<Millis, Vec<&Entry>> = BTreeMap::new();
     for entry in &entries {
         if let Some(delta) = &entry.body.delta {
             days.entry(delta.day).or_default().push(entry);
         }
     }
-    let with_hours = match days.is_empty() {
-        true => false,
-        false => {
-            let row = app.store.get(&keys::instance(id), Read::Strong).await?;
-            row.is_some_and(|item| item.doc.contains_key("limits"))
-        }
-    };
     for (day, entries) in days {
         loop {
             let key = keys::stats_day(id, day);
@@ -102,7 +95,7 @@ pub async fn fold(app: &App, id: &InstanceId) -> Result<bool> {
             row.instance_id = id.to_string();
             row.day = day;
             for entry in entries.iter().filter(|entry| entry.seq > before) {
-                row.apply(entry, with_hours);
+                row.apply(entry);
             }
             row.upto = last.max(before);
             let cond = if old.is_some() { Cond::eq("upto", before) } else { Cond::Absent };
@@ -116,24 +109,42 @@ pub async fn fold(app: &App, id: &InstanceId) -> Result<bool> {
             }
         }
     }
-    let mark = Write::update(keys::owner(id), Change::default().set("foldedUpto", last)).only_if(Cond::Any(vec![
-        Cond::lacks("foldedUpto"),
-        Cond::lt("foldedUpto", i64::try_from(last).unwrap_or(i64::MAX)),
-    ]));
+    mark_folded(app, id, last).await?;
+    Ok(entries.len() == BATCH)
+}
+
+/// Entries that expired before anybody folded them cannot be counted any more: the fold goes on behind them.
+async fn pass_expired(app: &App, id: &InstanceId, upto: u64) -> Result<bool> {
+    let tail = app.store.tail(id.as_str()).await?.seq;
+    let mut bucket = (upto + 1) / log::BUCKET + 1;
+    while bucket * log::BUCKET <= tail {
+        if let Some(first) = log::read(app.store.as_ref(), id.as_str(), bucket * log::BUCKET - 1, 1).await?.first() {
+            mark_folded(app, id, first.seq - 1).await?;
+            return Ok(true);
+        }
+        bucket += 1;
+    }
+    Ok(false)
+}
+
+/// The row of the owner is never made here: an instance that was deleted meanwhile stays deleted.
+async fn mark_folded(app: &App, id: &InstanceId, upto: u64) -> Result<()> {
+    let forward = vec![Cond::lacks("foldedUpto"), Cond::lt("foldedUpto", i64::try_from(upto).unwrap_or(i64::MAX))];
+    let mark = Write::update(keys::owner(id), Change::default().set("foldedUpto", upto))
+        .only_if(Cond::All(vec![Cond::Exists, Cond::Any(forward)]));
     match app.store.commit(Unit::write(mark)).await {
-        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(entries.len() == BATCH),
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
 impl Row {
-    fn apply(&mut self, entry: &Entry, with_hours: bool) {
+    fn apply(&mut self, entry: &Entry) {
         if let Some(delta) = &entry.body.delta {
             self.usage.count(delta);
-            if with_hours {
-                let hour = entry.body.at.0.rem_euclid(DAY_MS) / 3_600_000;
-                self.hours.entry(format!("{hour:02}")).or_default().count(delta);
-            }
+            // Within the day that is counted: an entry after midnight belongs to its last hour.
+            let hour = (entry.body.at.0 - delta.day.0).clamp(0, DAY_MS - 1) / 3_600_000;
+            self.hours.entry(format!("{hour:02}")).or_default().count(delta);
         }
     }
 }
@@ -146,8 +157,7 @@ async fn folded_upto(app: &App, id: &InstanceId) -> Result<u64> {
 async fn rows(app: &App, id: &InstanceId, from: Millis, to: Millis) -> Result<BTreeMap<Millis, Row>> {
     let mut upto = folded_upto(app, id).await?;
     let tail = app.store.tail(id.as_str()).await?;
-    while tail.seq.saturating_sub(upto) > LONG_TAIL {
-        fold(app, id).await?;
+    while tail.seq.saturating_sub(upto) > LONG_TAIL && fold(app, id).await? {
         upto = folded_upto(app, id).await?;
     }
     // The tail before the rows: an entry that is folded in between is then in a row and passed over by its number.
@@ -178,7 +188,7 @@ async fn rows(app: &App, id: &InstanceId, from: Millis, to: Millis) -> Result<BT
             let row = rows.entry(delta.day).or_default();
             if entry.seq > row.upto {
                 row.day = delta.day;
-                row.apply(&entry, true);
+                row.apply(&entry);
             }
         }
     }
@@ -223,7 +233,7 @@ pub async fn total(app: &App, instance: &Instance, from: Millis, to: Millis) -> 
     Ok(sum)
 }
 
-/// Counts of the last `hours` hours, for quotas. Hours before the quota was set count as zero.
+/// Counts of the last `hours` hours, for quotas.
 pub async fn last_hours(app: &App, id: &InstanceId, hours: u64) -> Result<Usage> {
     let now = app.clock.now();
     let hour_ms = 3_600_000;

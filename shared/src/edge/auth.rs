@@ -63,6 +63,28 @@ fn presented(headers: &HeaderMap) -> Result<Option<Presented>, Error> {
     Ok(None)
 }
 
+/// What the request showed, for answers that outlive it: they ask again whether it still holds.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    presented: Option<Presented>,
+    peer: Option<IpAddr>,
+}
+
+impl Credential {
+    /// Who shows it, if it still is a credential.
+    pub async fn caller(&self, app: &AppState) -> Option<Caller> {
+        access::authenticate(app, self.presented.as_ref()?, self.peer).await.ok()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Credential {
+    type Rejection = Reject;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Reject> {
+        Ok(Self { presented: presented(&parts.headers)?, peer: peer_ip(&parts.extensions) })
+    }
+}
+
 /// Authenticates the request, at most once: later extractors find the caller in the extensions. Counts the request against
 /// the credential's rate limit.
 async fn authenticate(parts: &mut Parts, app: &AppState) -> Result<Option<Caller>, Reject> {

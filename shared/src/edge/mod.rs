@@ -35,7 +35,7 @@ pub use body::{Json, Json2};
 pub use envelope::Group;
 pub use idempotent::Allocated;
 pub use open_mode::OpenMode;
-pub use owned::{Owned, OwnedWhatsapp};
+pub use owned::{Owned, OwnedWhatsapp, Reached};
 pub use query::Query;
 pub use reject::Reject;
 

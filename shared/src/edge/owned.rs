@@ -1,5 +1,7 @@
 //! Tenancy in the types: a handler cannot hold an [`Instance`] that was not checked against its caller.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::request::Parts,
@@ -16,6 +18,16 @@ use crate::{
     error::Error,
     id::InstanceId,
 };
+
+/// Put into a request's extensions by who wants to know afterwards which instance its handler was let to.
+#[derive(Debug, Clone, Default)]
+pub struct Reached(Arc<OnceLock<InstanceId>>);
+
+impl Reached {
+    pub fn instance(&self) -> Option<&InstanceId> {
+        self.0.get()
+    }
+}
 
 /// The instance that `{instanceId}` of the path names, and the caller who may use it.
 ///
@@ -57,6 +69,9 @@ impl FromRequestParts<AppState> for Owned {
             .ok_or_else(|| Error::internal("the route has no {instanceId}"))?;
         let instance = instance::find(app, &id).await?.ok_or_else(instance::unknown)?;
         caller.require_instance(&instance.user_id, &instance.id)?;
+        if let Some(Reached(reached)) = parts.extensions.get() {
+            reached.get_or_init(|| instance.id.clone());
+        }
         Ok(Self { instance, caller })
     }
 }

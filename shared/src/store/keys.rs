@@ -5,7 +5,7 @@
 use super::Key;
 use crate::{
     clock::Millis,
-    id::{ChatKey, InstanceId, JobId, KeyId, UserId},
+    id::{ChatKey, InstanceId, JobId, KeyId, MessageId, UserId},
 };
 
 /// Sort key of items that are alone in their partition.
@@ -152,9 +152,9 @@ pub fn history(id: &InstanceId, chat: &ChatKey) -> String {
     format!("H#{id}#{chat}")
 }
 
-/// A send that waits until its instance can send again.
-pub fn parked(id: &InstanceId, accepted: Millis, sort: &str) -> Key {
-    Key::new(parked_of(id), format!("{}{sort}", accepted.digits()))
+/// A send that waits until its instance can send again. `id` of the message keeps the order of those of one millisecond.
+pub fn parked(instance: &InstanceId, accepted: Millis, id: &MessageId) -> Key {
+    Key::new(parked_of(instance), format!("{}{id}", accepted.digits()))
 }
 
 pub fn parked_of(id: &InstanceId) -> String {

@@ -54,7 +54,8 @@ impl Courier {
                 Where::Deliver => {}
                 Where::Covered => return self.acknowledge(receipt).await,
                 Where::Skip => {
-                    if health.skip(&self.app, &message.instance, &message.endpoint, message.seq).await? {
+                    let done = (message.again || receives > 1) && self.is_final(message).await?;
+                    if done || health.skip(&self.app, &message.instance, &message.endpoint, message.seq).await? {
                         return self.acknowledge(receipt).await;
                     }
                     continue;

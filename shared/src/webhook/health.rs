@@ -60,7 +60,7 @@ pub(crate) struct Health {
     /// Changes with every write.
     pub(super) rev: u64,
     pub(super) state: State,
-    /// How often the breaker has opened: dispatch messages of a recovery carry it.
+    /// Counts recoveries, those that began anew included: dispatch messages of a recovery carry it.
     pub(super) round: u64,
     /// In a row.
     failures: u32,
@@ -143,10 +143,10 @@ impl Health {
             cond.push(Cond::lt("upto", number));
             change = change.set("upto", seq);
         } else {
-            // A recovery that is under way begins anew: were `done` left as it is, and the endpoint went down again, what lies
-            // before `done` would pass for dispatched.
+            // A recovery that is under way begins anew, in a round of its own: copies of later events that are in the queue
+            // already would otherwise overtake this one.
             cond.push(Cond::Gt("from".into(), number));
-            change = change.set("from", seq).set("done", seq - 1);
+            change = change.set("from", seq).set("done", seq - 1).add("round", 1);
         }
         let mut unit = Unit::default();
         let now = app.clock.now();

@@ -253,13 +253,14 @@ impl Courier {
             }
             // Something was noted meanwhile, or the endpoint is down again.
             let fresh = Health::load(&self.app, &instance.id, endpoint).await?;
-            if fresh.state != State::Recovering || fresh.round != health.round {
+            if fresh.state != State::Recovering {
                 return self.acknowledge(receipt).await;
             }
-            // A range that begins elsewhere is gone through from there.
-            let done = if fresh.from == health.from { next.done } else { fresh.from.saturating_sub(1) };
+            let same = (fresh.round, fresh.from) == (health.round, health.from);
             health = fresh;
-            health.done = done;
+            if same {
+                health.done = next.done;
+            }
         }
         self.acknowledge(receipt).await
     }

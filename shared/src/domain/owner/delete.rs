@@ -26,6 +26,7 @@ pub async fn erase(app: &App, id: &InstanceId) -> Result<()> {
         let keys = address_keys(app, &instance, own);
         app.store.write_many(keys.into_iter().map(Write::delete).collect()).await?;
     }
+    app.calls.forget(id);
     let mut partitions = vec![
         keys::parked_of(id),
         keys::session(id),
@@ -36,6 +37,8 @@ pub async fn erase(app: &App, id: &InstanceId) -> Result<()> {
         keys::rooms(id),
         keys::stats(id),
         keys::calls(id),
+        keys::quotas(id.as_str()),
+        keys::delivered_days(id),
         keys::lanes(&format!("{id}/{}", endpoint::WEBHOOK)),
     ];
     partitions.extend(keys::SANDBOX_KINDS.iter().map(|kind| keys::sandbox(id, kind)));

@@ -9,6 +9,7 @@ use super::{
     outcome::about,
 };
 use crate::{
+    clock::Millis,
     connector::{ContactInfo, Incoming},
     domain::{
         chat, contact,
@@ -107,20 +108,32 @@ impl Owner {
         Ok(key)
     }
 
+    /// A chat that we wrote to is known from then on, as one that wrote to us is.
+    pub async fn wrote_to(&self, message: &Message) {
+        self.touch(&message.remote_jid, &message.chat, "", message.at).await;
+        if message.is_group {
+            self.meet(&message.remote_jid, "", true).await;
+        }
+    }
+
+    async fn touch(&self, address: &str, key: &ChatKey, name: &str, at: Millis) {
+        let now = self.app.clock.monotonic();
+        let fresh = self.seen().chats.get(address).and_then(|(_, touched)| *touched);
+        if fresh.is_some_and(|touched| now.saturating_sub(touched) < TOUCH_EVERY) {
+            return;
+        }
+        match chat::see(&self.app, &self.instance(), key, address, name, at).await {
+            Ok(()) => {
+                self.seen().chats.insert(address.to_owned(), (key.clone(), Some(now)));
+            }
+            Err(error) => tracing::warn!(instance = %self.id, %error, "a chat's row was not written"),
+        }
+    }
+
     /// Chat and contact are written behind: they are no facts of the message, so their failure is not the message's.
     async fn remember(&self, incoming: &Incoming, key: &ChatKey) {
-        let now = self.app.clock.monotonic();
-        let fresh = self.seen().chats.get(&incoming.chat).and_then(|(_, touched)| *touched);
-        if fresh.is_none_or(|touched| now.saturating_sub(touched) >= TOUCH_EVERY) {
-            let name = if incoming.is_group || incoming.from_me { "" } else { incoming.push_name.as_str() };
-            let instance = self.instance();
-            match chat::see(&self.app, &instance, key, &incoming.chat, name, incoming.at).await {
-                Ok(()) => {
-                    self.seen().chats.insert(incoming.chat.clone(), (key.clone(), Some(now)));
-                }
-                Err(error) => tracing::warn!(instance = %self.id, %error, "a chat's row was not written"),
-            }
-        }
+        let name = if incoming.is_group || incoming.from_me { "" } else { incoming.push_name.as_str() };
+        self.touch(&incoming.chat, key, name, incoming.at).await;
         if !incoming.from_me {
             self.meet(&incoming.sender, &incoming.push_name, false).await;
         }

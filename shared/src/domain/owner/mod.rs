@@ -20,7 +20,10 @@ mod session;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,8 @@ const REDISPATCH_PAGE: usize = 500;
 const SAVE_EVERY: u64 = 64;
 /// … or that long behind the last one.
 pub const SAVE_AFTER: Duration = Duration::from_secs(5);
+/// How old the noted sign of life of a busy line may be.
+const SEEN_EVERY_MS: i64 = 60_000;
 /// Statistics are folded after about that many entries.
 const FOLD_EVERY: u64 = 256;
 /// Chats and contacts to remember, so that they are not written with every message.
@@ -69,6 +74,8 @@ pub struct Owner {
     instance: RwLock<Arc<Instance>>,
     seen: Mutex<Seen>,
     marks: Mutex<Marks>,
+    /// Where the statistics were last folded from here.
+    folded: AtomicU64,
 }
 
 /// What was written lately and need not be written again.
@@ -102,6 +109,7 @@ impl Owner {
                         instance: RwLock::new(Arc::new(instance)),
                         seen: Mutex::default(),
                         marks: Mutex::new(Marks::new(upto)),
+                        folded: AtomicU64::new(old.as_ref().and_then(|item| item.u64("foldedUpto")).unwrap_or(0)),
                         app,
                     };
                     owner.redispatch(upto, committed.first()).await?;
@@ -194,7 +202,43 @@ impl Owner {
     /// Saves how far dispatching has come. To be called [`SAVE_AFTER`] the last event.
     pub async fn save_mark(&self) -> Result<(), CommitError> {
         let Some(upto) = self.marks().take(1) else { return Ok(()) };
-        self.write_mark(upto).await
+        self.write_mark(upto).await?;
+        self.fold_if_far(upto);
+        self.alive().await
+    }
+
+    /// Notes the sign of life that the last events were, at most once a minute.
+    async fn alive(&self) -> Result<(), CommitError> {
+        let (instance, now) = (self.instance(), self.app.clock.now());
+        let fresh = instance.last_seen_at.is_some_and(|seen| now.0 - seen.0 < SEEN_EVERY_MS);
+        if instance.status != Status::Connected || fresh {
+            return Ok(());
+        }
+        let write = instance::owner_write(&self.id, self.epoch, Change::default().set("lastSeenAt", now.0));
+        match self.app.store.commit(Unit::write(write)).await {
+            Ok(_) => {
+                self.edit(|instance| instance.last_seen_at = Some(now));
+                Ok(())
+            }
+            Err(CommitError::Conflict { old, .. }) => Err(self.fenced(old.and_then(|old| old.u64("epoch")))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Folds the statistics when enough has happened since the last time. Readers add what is not folded, so this only keeps
+    /// their work short, and nobody waits for it.
+    fn fold_if_far(&self, upto: u64) {
+        let last = self.folded.load(Ordering::Relaxed);
+        if upto.saturating_sub(last) < FOLD_EVERY {
+            return;
+        }
+        self.folded.store(upto, Ordering::Relaxed);
+        let (app, id) = (self.app.clone(), self.id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = stats::fold(&app, &id).await {
+                tracing::debug!(instance = %id, %error, "statistics were not folded");
+            }
+        });
     }
 
     async fn save_mark_if_far(&self) {
@@ -204,15 +248,7 @@ impl Owner {
             // The next one will do: the mark only saves repeats.
             tracing::debug!(instance = %self.id, %error, "the dispatch mark was not saved");
         }
-        // Readers add what is not folded, so this only keeps their work short, and nobody waits for it.
-        if upto / FOLD_EVERY != upto.saturating_sub(SAVE_EVERY) / FOLD_EVERY {
-            let (app, id) = (self.app.clone(), self.id.clone());
-            tokio::spawn(async move {
-                if let Err(error) = stats::fold(&app, &id).await {
-                    tracing::debug!(instance = %id, %error, "statistics were not folded");
-                }
-            });
-        }
+        self.fold_if_far(upto);
     }
 
     async fn write_mark(&self, upto: u64) -> Result<(), CommitError> {
