@@ -52,6 +52,9 @@ async fn a_key_does_what_its_scopes_say_and_nothing_else() {
         let (client, _) = key(&tenant, &json!({"scopes": scopes})).await;
         assert_eq!(asks(&client).await, expected, "{scopes}");
     }
+    let (client, _) = key(&tenant, &json!({"scopes": ["messages:read"]})).await;
+    let events = client.get(&phone.at("/events?types=qr_received")).await.expect(200);
+    assert!(events["events"][0]["data"]["qrCode"].is_null(), "who may only read could pair a phone: {events}");
     let (client, _) = key(&tenant, &json!({"scopes": ["messages:send"]})).await;
     client.post("/api/auth/keys", &json!({"name": "more", "scopes": ["stats:read"]})).await.refused(403);
     client.order("/api/auth/api-key/rotate").await.refused(403);

@@ -186,6 +186,23 @@ async fn a_send_may_wait_for_its_time() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_time_can_be_taken_back_and_is_counted_at_once() {
+    let (tenant, instance) = phone().await;
+    let at = chrono::Utc::now() + chrono::Duration::seconds(2);
+    let body = json!({"phone": "79001234567", "message": "cancel", "sendAt": at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)});
+    let id = instance.wa_post("/send", &body).await.expect(200)["id"].as_str().unwrap().to_owned();
+    let stats = tenant.client.get(&format!("/api/stats/instances/{}", instance.id)).await.expect(200);
+    assert_eq!(stats["usage"]["messagesSent"], 1, "counted when it is accepted");
+    let path = instance.wa(&format!("/messages/{id}"));
+    assert_eq!(instance.client.put(&path, &json!({"message": "other"})).await.refused(409).code, "MESSAGE_SCHEDULED");
+    assert_eq!(instance.client.delete(&path).await.expect(200)["status"], "failed");
+    let row = instance.wait_message("79001234567", &id, "failed").await;
+    assert_eq!((&row["reason"], &row["revoked"]), (&json!("cancelled"), &json!(true)));
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert!(instance.outbox().await.is_empty(), "it went out all the same");
+}
+
+#[tokio::test]
 async fn magic_numbers_fail_and_echo() {
     let (_tenant, instance) = phone().await;
     for (phone, last) in
