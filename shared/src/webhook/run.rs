@@ -105,7 +105,7 @@ impl Courier {
             begun: self.app.clock.monotonic(),
             renewed: self.app.clock.monotonic(),
         };
-        if !run.lease().await? {
+        if !run.lease(run.position).await? {
             return Ok(Ran::InProgress);
         }
         if run.off && redelivered {
@@ -163,16 +163,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Takes or renews the lease, and takes over what `again` asks for. `false`: the row has changed or gone.
-    async fn lease(&mut self) -> Result<bool> {
+    /// Takes or renews the lease, and takes over what `again` asks for. `head`: an event of this chat before which nothing is
+    /// left to do. `false`: the row has changed or gone.
+    async fn lease(&mut self, head: u64) -> Result<bool> {
         let now = self.courier.app.clock.now();
         let lease = now.plus(LEASE);
-        let change = Change::default().set("lease", lease.0).set("head", self.position).set("parks", 0).remove("again");
+        let change = Change::default().set("lease", lease.0).set("head", head).set("parks", 0).remove("again");
         let write = update(self.place, &self.lane, change);
         let taken = took_place(self.courier.app.store.commit(Unit::write(write)).await)?;
         if taken {
             self.lane.rev += 1;
-            self.lane.head = self.position;
+            self.lane.head = head;
             self.lane.again = None;
             self.renewed = self.courier.app.clock.monotonic();
         }
@@ -220,8 +221,9 @@ impl Run<'_> {
             if let Some(again) = fresh.again {
                 self.position = self.position.min(again);
             }
+            let head = fresh.start();
             self.lane = fresh;
-            if self.lease().await? {
+            if self.lease(head).await? {
                 return Ok(true);
             }
         }
@@ -268,7 +270,7 @@ impl Run<'_> {
             return Ok(Step::Passed);
         }
         let used = app.clock.monotonic().saturating_sub(self.renewed);
-        if used > RENEW && !self.lease().await? && !self.catch_up_here().await? {
+        if used > RENEW && !self.lease(entry.seq).await? && !self.catch_up_here().await? {
             return Ok(Step::Passed);
         }
         let mut row = row.unwrap_or_else(|| Delivery::of_entry(&self.instance, endpoint, entry, app.clock.now()));

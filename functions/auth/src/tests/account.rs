@@ -15,22 +15,22 @@ async fn a_rotated_key_stops_at_once() {
 #[tokio::test]
 async fn a_configured_key_follows_the_configuration() {
     let server = Server::start("").await;
-    server.get("/api/auth/me", "my own key").await.refused(401, "Invalid API key");
-    let server = server.restart("ADMIN_API_KEY = 'my own key'").await;
-    server.get("/api/auth/me", "my own key").await.ok(200);
-    server.post("/api/auth/api-key/rotate", "my own key", json!({})).await.ok(200);
-    server.get("/api/auth/me", "my own key").await.ok(200);
+    server.get("/api/auth/me", "my own key, long enough").await.refused(401, "Invalid API key");
+    let server = server.restart("ADMIN_API_KEY = 'my own key, long enough'").await;
+    server.get("/api/auth/me", "my own key, long enough").await.ok(200);
+    server.post("/api/auth/api-key/rotate", "my own key, long enough", json!({})).await.ok(200);
+    server.get("/api/auth/me", "my own key, long enough").await.ok(200);
 
     let Server { app, router, folder, settings, .. } = server;
     drop((app, router));
-    let server = Server::start_in(folder, settings.replace("my own key", "my other key")).await;
-    server.get("/api/auth/me", "my own key").await.refused(401, "Invalid API key");
-    server.get("/api/auth/me", "my other key").await.ok(200);
+    let server = Server::start_in(folder, settings.replace("my own key, long enough", "my other key, long too")).await;
+    server.get("/api/auth/me", "my own key, long enough").await.refused(401, "Invalid API key");
+    server.get("/api/auth/me", "my other key, long too").await.ok(200);
 
     let Server { app, router, folder, settings, .. } = server;
     drop((app, router));
-    let server = Server::start_in(folder, settings.replace("ADMIN_API_KEY = 'my other key'", "")).await;
-    server.get("/api/auth/me", "my other key").await.refused(401, "Invalid API key");
+    let server = Server::start_in(folder, settings.replace("ADMIN_API_KEY = 'my other key, long too'", "")).await;
+    server.get("/api/auth/me", "my other key, long too").await.refused(401, "Invalid API key");
 }
 
 #[tokio::test]
