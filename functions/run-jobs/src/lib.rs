@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared::{
-    app::{App, AppState},
+    app::AppState,
     domain::{
         instance,
         job::{self, Body, Status, Work},
     },
-    error::Result,
+    error::{Error, Result},
+    id::JobId,
     store::{Queue, Received},
     webhook,
 };
@@ -62,7 +63,7 @@ pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
     futures_util::future::join_all(work).await.into_iter().flatten().collect()
 }
 
-async fn group(app: &App, messages: Vec<Received>) -> Vec<String> {
+async fn group(app: &AppState, messages: Vec<Received>) -> Vec<String> {
     let mut left = messages.into_iter();
     for message in left.by_ref() {
         match one(app, &message).await {
@@ -88,26 +89,41 @@ async fn group(app: &App, messages: Vec<Received>) -> Vec<String> {
     Vec::new()
 }
 
-/// Does one job. An error is a fault of ours: the message comes back. What the job itself cannot do is its result.
-async fn one(app: &App, message: &Received) -> Result<()> {
+/// Does one piece of work. An error is a fault of ours: the message comes back.
+async fn one(app: &AppState, message: &Received) -> Result<()> {
     let body: Body = message.decode()?;
-    let Some(job) = job::get(app, &body.job).await? else { return Ok(()) };
+    match body.job {
+        Some(id) => watched(app, message, &id, body.work).await,
+        None => background(app, message, body.work).await,
+    }
+}
+
+/// Work that nobody waits for.
+async fn background(_app: &AppState, _message: &Received, work: Work) -> Result<()> {
+    match work {
+        Work::ReplayDeliveries { .. } => Err(Error::internal("a replay has a job")),
+    }
+}
+
+/// Work with a row that users watch: what the job itself cannot do is its result.
+async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> Result<()> {
+    let Some(job) = job::get(app, id).await? else { return Ok(()) };
     if matches!(job.status, Status::Done | Status::Failed) {
         return Ok(());
     }
-    let outcome = match &body.work {
+    let outcome = match work {
         Work::ReplayDeliveries { instance, since, until, status } => {
-            let Some(instance) = instance::find(app, instance).await? else {
-                return job::finish(app, &body.job, Err(instance::unknown())).await;
+            let Some(instance) = instance::find(app, &instance).await? else {
+                return job::finish(app, id, Err(instance::unknown())).await;
             };
             let mut cursor = job.cursor;
             loop {
                 app.queues.extend(&message.receipt, Queue::Jobs.visibility()).await?;
                 let step =
-                    webhook::replay_range(app, &instance, *since, *until, status.as_deref(), cursor.as_ref()).await;
+                    webhook::replay_range(app, &instance, since, until, status.as_deref(), cursor.as_ref()).await;
                 match step {
                     Ok(step) if step.next.is_some() => {
-                        job::progress(app, &body.job, step.progress, step.next.clone()).await?;
+                        job::progress(app, id, step.progress, step.next.clone()).await?;
                         cursor = step.next;
                     }
                     Ok(step) => break Ok(json!({ "replayed": step.replayed })),
@@ -119,6 +135,6 @@ async fn one(app: &App, message: &Received) -> Result<()> {
     match outcome {
         // A fault of ours: the message comes back, and the job goes on where it was.
         Err(error) if error.is_temporary() => Err(error),
-        outcome => job::finish(app, &body.job, outcome).await,
+        outcome => job::finish(app, id, outcome).await,
     }
 }

@@ -76,7 +76,18 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
 
 /// Every route group.
 fn routes() -> Router<AppState> {
-    Router::new().merge(auth::router()).merge(instances::router()).merge(whatsapp::router()).merge(stats::router())
+    Router::new()
+        .merge(auth::router())
+        .merge(instances::router())
+        .merge(whatsapp::router())
+        .merge(stats::router())
+        .merge(third_party::router())
+        .merge(im::router())
+        .merge(juhe::router())
+        .merge(chat::router())
+        .merge(admin::router())
+        .merge(inbound::router())
+        .merge(realtime::router())
 }
 
 async fn stop(server: JoinHandle<std::io::Result<()>>, worker: Worker, tasks: [JoinHandle<()>; 4], app: &AppState) {

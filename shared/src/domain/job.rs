@@ -73,7 +73,9 @@ pub enum Work {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Body {
     pub v: u32,
-    pub job: JobId,
+    /// The row that users watch; `None` for work that nobody waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
     #[serde(flatten)]
     pub work: Work,
 }
@@ -102,7 +104,7 @@ pub fn new(app: &App, kind: &str, user: &UserId, instance: Option<&InstanceId>) 
 /// Starts work in the background. `group`: jobs of one group run one after the other.
 pub async fn start(app: &App, kind: &str, user: &UserId, instance: &InstanceId, work: Work) -> Result<JobId> {
     let (job, write) = new(app, kind, user, Some(instance))?;
-    let body = Body { v: 1, job: job.id.clone(), work };
+    let body = Body { v: 1, job: Some(job.id.clone()), work };
     let enqueue = Enqueue {
         queue: Queue::Jobs,
         group: instance.to_string(),
@@ -113,6 +115,13 @@ pub async fn start(app: &App, kind: &str, user: &UserId, instance: &InstanceId, 
     };
     app.store.commit(Unit { writes: vec![write], enqueue: vec![enqueue], ..Unit::default() }).await?;
     Ok(job.id)
+}
+
+/// The queue message of work that nobody waits for, to be enqueued in the unit that gives rise to it. It is repeated until it
+/// succeeds. `group`: such work runs one after the other; `dedup`: the same is queued once within five minutes.
+pub fn background(group: String, dedup: String, work: Work) -> Result<Enqueue> {
+    let body = object(&Body { v: 1, job: None, work })?;
+    Ok(Enqueue { queue: Queue::Jobs, group, dedup, body, delay: Duration::ZERO, stamp: None })
 }
 
 pub async fn get(app: &App, id: &JobId) -> Result<Option<Job>> {

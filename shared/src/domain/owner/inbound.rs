@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Owner,
-    author::{Outcome, Settle, Step},
+    author::{Author, Outcome, Settle, Step},
     change,
     outcome::about,
 };
@@ -24,19 +24,22 @@ use crate::{
 /// A chat's row is touched at most that often.
 const TOUCH_EVERY: Duration = Duration::from_secs(10);
 
-impl Owner {
-    /// Stores a message that came in and tells of it. Twice the same: once. Durable when it returns.
-    /// `false`: it was there already.
-    pub async fn received(&self, incoming: &Incoming) -> Result<bool, CommitError> {
-        let chat = self.chat_of(&incoming.chat).await?;
-        let message = self.row(incoming, &chat);
-        let author = self.author();
+impl Author<'_> {
+    /// Stores a message that came in on a chat of this instance, and tells of it; twice the same: once. Durable when it
+    /// returns. `None`: it is the echo of a message that we sent ourselves. `Some(false)`: it was there already.
+    pub(super) async fn store_received(
+        &self,
+        incoming: &Incoming,
+        chat: &ChatKey,
+        settle: Settle,
+    ) -> Result<Option<bool>, CommitError> {
+        let message = self.received_row(incoming, chat);
         if message.content.target().is_some() {
             // Applied before the row exists, so a row that exists has been applied.
             let known = self.app.store.get(&message.key(), Read::Strong).await?;
             if known.is_none() {
                 let by = if incoming.from_me { "me" } else { incoming.sender.as_str() };
-                author.apply_change(&chat, &message.content, by, incoming.at).await?;
+                self.apply_change(chat, &message.content, by, incoming.at).await?;
             }
         }
         let kind = match change::kind_of(&message.content) {
@@ -49,25 +52,44 @@ impl Owner {
         let mut before = message.creates(&self.app.ids.ulid())?;
         let gate = before.pop().ok_or_else(|| Error::internal("a message has a head"))?;
         let step =
-            Step { gate, stamp: "recvSeq", before, after: Vec::new(), entries: vec![entry], settle: Settle::Nothing };
-        let new = match author.step(step).await? {
-            Outcome::Done => true,
-            Outcome::Again => false,
-            // The echo of a message that we sent ourselves.
-            Outcome::Refused(_) => return Ok(false),
-        };
-        self.remember(incoming, &chat).await;
+            Step { gate, stamp: "recvSeq", before, after: Vec::new(), entries: vec![entry], settle: settle.clone() };
+        Ok(match self.step(step).await? {
+            Outcome::Done => Some(true),
+            Outcome::Again => Some(false),
+            Outcome::Refused(_) => {
+                self.settle(settle).await?;
+                None
+            }
+        })
+    }
+
+    /// A message that came in where nobody holds a line (a callback over HTTP, the embedded IM): what
+    /// [`Owner::received`] does, without its memory of chats and contacts. `settle` is removed with the same unit.
+    pub async fn received(&self, incoming: &Incoming, settle: Settle) -> Result<bool, CommitError> {
+        let chat = chat::key_of(self.app, &self.instance.id, &incoming.chat).await?;
+        let Some(new) = self.store_received(incoming, &chat, settle).await? else { return Ok(false) };
+        if new {
+            let name = if incoming.is_group || incoming.from_me { "" } else { incoming.push_name.as_str() };
+            let seen = chat::see(self.app, &self.instance, &chat, &incoming.chat, name, incoming.at).await;
+            let met = contact::store(self.app, &self.instance.id, &met(incoming)).await;
+            if let Err(error) = seen.and(met) {
+                tracing::warn!(instance = %self.instance.id, %error, "a chat or contact was not written");
+            }
+        }
         Ok(new)
     }
 
-    fn row(&self, incoming: &Incoming, chat: &ChatKey) -> Message {
+    fn received_row(&self, incoming: &Incoming, chat: &ChatKey) -> Message {
         let status = if incoming.from_me { Status::Sent } else { Status::Received };
-        let sender_hash =
-            if incoming.from_me { "me".to_owned() } else { chat::address_hash(&self.app, &self.id, &incoming.sender) };
+        let sender_hash = if incoming.from_me {
+            "me".to_owned()
+        } else {
+            chat::address_hash(self.app, &self.instance.id, &incoming.sender)
+        };
         Message {
             v: 1,
-            id: message::foreign_public_id(incoming.at, &self.id, &incoming.id),
-            instance_id: self.id.clone(),
+            id: message::foreign_public_id(incoming.at, &self.instance.id, &incoming.id),
+            instance_id: self.instance.id.clone(),
             chat: chat.clone(),
             sender_hash,
             pmid: incoming.id.clone(),
@@ -95,6 +117,39 @@ impl Owner {
             edited: false,
             revoked: false,
             reactions: serde_json::Map::new(),
+        }
+    }
+}
+
+/// Whom such a message makes known: who wrote it, and the group that it was in.
+fn met(incoming: &Incoming) -> Vec<ContactInfo> {
+    let info = |address: &str, name: &str, is_group| ContactInfo {
+        address: address.to_owned(),
+        name: name.to_owned(),
+        avatar: String::new(),
+        is_group,
+    };
+    let mut met = Vec::with_capacity(2);
+    if !incoming.from_me {
+        met.push(info(&incoming.sender, &incoming.push_name, false));
+    }
+    if incoming.is_group {
+        met.push(info(&incoming.chat, "", true));
+    }
+    met
+}
+
+impl Owner {
+    /// Stores a message that came in and tells of it. Twice the same: once. Durable when it returns.
+    /// `false`: it was there already.
+    pub async fn received(&self, incoming: &Incoming) -> Result<bool, CommitError> {
+        let chat = self.chat_of(&incoming.chat).await?;
+        match self.author().store_received(incoming, &chat, Settle::Nothing).await? {
+            Some(new) => {
+                self.remember(incoming, &chat).await;
+                Ok(new)
+            }
+            None => Ok(false),
         }
     }
 

@@ -1,0 +1,6 @@
+//! The Lambda function `third-party`.
+
+#[tokio::main]
+async fn main() -> Result<(), shared_aws::lambda::Failure> {
+    shared_aws::lambda::serve(third_party::router()).await
+}
