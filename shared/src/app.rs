@@ -4,6 +4,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
@@ -12,12 +13,13 @@ use crate::{
     clock::Clock,
     config::Config,
     crypto::{self, Keyring, Wrapped},
-    domain::{calls::Calls, login::Passwords},
+    domain::{calls::Calls, im, login::Passwords},
     edge::rate::RateLimiter,
     error::{Error, Result},
     guard::{Guard, Policy},
     id::Ids,
     media::Media,
+    realtime::{Hub, Realtime},
     redact::Secret,
     store::{CommitError, DynQueues, DynStore, Item, Read, Unit, Write, keys, meter::Meter},
 };
@@ -44,6 +46,14 @@ pub struct App {
     pub rate: RateLimiter,
     /// API calls to count, until they are written down.
     pub calls: Calls,
+    /// What IM channels lie in.
+    pub im: Box<dyn im::Backend>,
+    /// Pushes to open sockets.
+    pub realtime: Arc<dyn Realtime>,
+    /// The sockets that this process holds.
+    pub hub: Arc<Hub>,
+    /// When this run began, by the monotonic clock.
+    pub started: Duration,
     /// Names this run of the program.
     pub run: String,
     /// Cancelled when the process is to end: whoever waits long listens to it.
@@ -79,8 +89,10 @@ impl App {
         let guard = Guard::new(policy)?;
         let rate = RateLimiter::new(config.rate_limit);
         let ids = Ids::default();
+        let hub = Arc::new(Hub::default());
         Ok(Arc::new(Self {
             config,
+            started: clock.monotonic(),
             clock,
             run: ids.ulid(),
             ids,
@@ -93,6 +105,9 @@ impl App {
             passwords: Passwords::default(),
             rate,
             calls: Calls::default(),
+            im: Box::new(im::backend::Embedded),
+            realtime: Arc::clone(&hub) as Arc<dyn Realtime>,
+            hub,
             closing: CancellationToken::new(),
         }))
     }

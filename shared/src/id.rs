@@ -77,6 +77,16 @@ impl Ids {
         ulid.to_string().to_ascii_lowercase()
     }
 
+    /// A snowflake, as IM messages have them: 41 bits of milliseconds since 2021, 22 bits that differ within one.
+    pub fn snowflake(&self) -> i64 {
+        const EPOCH_MS: u64 = 1_609_459_200_000;
+        let mut generator = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ulid = generator.generate().unwrap_or_else(|_| ulid::Ulid::generate());
+        let since = ulid.timestamp_ms().saturating_sub(EPOCH_MS) & ((1 << 41) - 1);
+        let chance = u64::try_from(ulid.random() & ((1 << 22) - 1)).unwrap_or(0);
+        i64::try_from(since << 22 | chance).unwrap_or(i64::MAX)
+    }
+
     /// Ten characters of time and six of chance; creation is a conditional write, so a collision is noticed.
     pub fn short(&self) -> String {
         let ulid = self.ulid();

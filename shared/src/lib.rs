@@ -17,6 +17,7 @@ pub mod guard;
 pub mod id;
 pub mod media;
 pub mod qr;
+pub mod realtime;
 pub mod redact;
 pub mod sign;
 pub mod store;

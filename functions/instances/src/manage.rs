@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::{
     Error,
     address::Platform,
-    app::{App, AppState},
+    app::AppState,
     capability::{self, Transport},
     clock::Millis,
     connector::{Action, Command},
@@ -14,13 +14,16 @@ use shared::{
     domain::{
         access::{Caller, Scope},
         activity::{self, Action as Noted},
-        endpoint::Webhook,
-        instance::{self, Instance, Mode, Status},
-        job, view,
+        im,
+        instance::{self, Instance, Mode},
+        job,
+        register::{self, New},
+        view,
     },
     edge::{Allocated, Json, Json2, Owned, Reject, query::Params},
     id::InstanceId,
     store::{Change, CommitError, Cond, Item, Unit, Write, keys},
+    webhook,
 };
 
 use crate::{Answer, settings::Settings};
@@ -56,36 +59,9 @@ pub(crate) async fn create_instance(
             return Err(Error::invalid("credentials.guid", "credentials.guid is required for wecom").into());
         }
     }
-    let now = app.clock.now();
     // Derived from the allocated ULID, so that a repeated request meets the first row.
     let id = InstanceId::new(allocated.short());
-    let mut instance = Instance {
-        v: instance::VERSION,
-        shard: shard_of(&app, &id),
-        id,
-        user_id: caller.id().clone(),
-        platform,
-        transport,
-        mode,
-        name: String::new(),
-        description: None,
-        created_at: now,
-        updated_at: now,
-        webhook: Webhook::default(),
-        credentials: None,
-        proxy: None,
-        limits: None,
-        deleting: false,
-        epoch: 0,
-        status: Status::Connecting,
-        reason: None,
-        status_at: now,
-        paired: false,
-        address: None,
-        account_name: None,
-        qr: None,
-        last_seen_at: None,
-    };
+    let mut instance = register::row(&app, New { id, user: caller.id().clone(), platform, transport, mode });
     settings.apply(&app, &mut instance)?;
     let generated = if instance.webhook.secrets.is_empty() {
         let secret = crypto::random_text()?;
@@ -94,31 +70,10 @@ pub(crate) async fn create_instance(
     } else {
         None
     };
-    let start = Command::new(instance.id.clone(), Action::Start);
-    let unit = Unit {
-        writes: vec![
-            Write::create(instance::item(&instance)?),
-            Write::put(instance::placement(&instance)?),
-            activity::note(&app, &instance.id, Noted::InstanceCreated, json!({}))?,
-        ],
-        enqueue: vec![job::command_message(&instance, &start, &format!("start/{}", instance.id))?],
-        ..Unit::default()
+    let instance = match (platform, mode) {
+        (Platform::Im, Mode::Live) => im::account::create(&app, &caller.user, instance).await?,
+        _ => register::create(&app, instance, None).await?,
     };
-    let mut rest = unit.clone();
-    match app.store.commit(unit).await {
-        Ok(_) => {}
-        // This very request came before, and its answer was lost: the first row counts, and the rest is made sure of.
-        Err(CommitError::Conflict { which: 0, old: Some(old) }) => {
-            let first: Instance = (*old).into()?;
-            if first.user_id != instance.user_id || first.deleting {
-                return Err(Error::conflict("INSTANCE_EXISTS", "Please try again").into());
-            }
-            rest.writes.remove(0);
-            app.store.commit(rest).await.map_err(Error::from)?;
-            instance = first;
-        }
-        Err(error) => return Err(Error::from(error).into()),
-    }
     let generated = match generated {
         Some(_) => instance.webhook.live_secrets(&app, &instance.id)?.into_iter().next(),
         None => None,
@@ -128,12 +83,6 @@ pub(crate) async fn create_instance(
         doc.insert("webhookSecret".into(), secret.reveal().into());
     }
     Ok((StatusCode::CREATED, axum::Json(doc.into())))
-}
-
-/// Spreads instances over the shards by their id.
-fn shard_of(app: &App, id: &InstanceId) -> u16 {
-    let hash = id.as_str().bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    u16::try_from(hash % u32::from(app.config.worker_shards.max(1))).unwrap_or(0)
 }
 
 /// `GET /api/instances`: one's own; up to 1,000, or `limit` a page, with `nextCursor`.
@@ -166,6 +115,7 @@ pub(crate) async fn update_instance(
 ) -> Answer {
     let Owned { mut instance, .. } = owned.with(Scope::InstancesManage)?;
     let before = instance.updated_at;
+    let reachable = (instance.webhook.enabled, instance.webhook.url.clone());
     settings.apply(&app, &mut instance)?;
     // Strictly later, so that the condition tells two changes within a millisecond apart.
     instance.updated_at = Millis(app.clock.now().0.max(before.0 + 1));
@@ -184,7 +134,15 @@ pub(crate) async fn update_instance(
         ..Unit::default()
     };
     match app.store.commit(unit).await {
-        Ok(_) => Ok(axum::Json(view::instance_with_status(&app, &instance).into())),
+        Ok(_) => {
+            if reachable != (instance.webhook.enabled, instance.webhook.url.clone())
+                && let Err(error) = webhook::settings_changed(&app, &instance).await
+            {
+                // The change itself is durable: what waits for the webhook comes to it at its next timer.
+                tracing::warn!(instance = %instance.id, %error, "waiting deliveries were not woken");
+            }
+            Ok(axum::Json(view::instance_with_status(&app, &instance).into()))
+        }
         Err(CommitError::Conflict { old: Some(old), .. }) if !old.doc.contains_key("deleting") => {
             Err(Error::conflict("CONCURRENT_UPDATE", "The instance was changed at the same time, please try again")
                 .into())

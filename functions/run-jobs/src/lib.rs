@@ -10,7 +10,7 @@ use serde_json::json;
 use shared::{
     app::AppState,
     domain::{
-        instance,
+        im, instance,
         job::{self, Body, Status, Work},
     },
     error::{Error, Result},
@@ -99,9 +99,11 @@ async fn one(app: &AppState, message: &Received) -> Result<()> {
 }
 
 /// Work that nobody waits for.
-async fn background(_app: &AppState, _message: &Received, work: Work) -> Result<()> {
+async fn background(app: &AppState, _message: &Received, work: Work) -> Result<()> {
     match work {
-        Work::ReplayDeliveries { .. } => Err(Error::internal("a replay has a job")),
+        Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, seq).await,
+        Work::ImDisband { channel } => im::group::disband(app, &channel).await,
+        Work::ReplayDeliveries { .. } => Err(Error::internal("this work has a job")),
     }
 }
 
@@ -131,6 +133,7 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> 
                 }
             }
         }
+        Work::ImFanOut { .. } | Work::ImDisband { .. } => Err(Error::internal("nobody waits for this work")),
     };
     match outcome {
         // A fault of ours: the message comes back, and the job goes on where it was.

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     clock::{DAY_MS, Millis},
     connector::{Action, Command, Request},
-    domain::instance::Instance,
+    domain::{im::ChannelKey, instance::Instance},
     error::{Error, Kind, Result},
     id::{InstanceId, JobId, UserId},
     store::{Change, CommitError, Cond, Doc, Enqueue, Item, Queue, Read, Unit, Write, keys},
@@ -68,6 +68,10 @@ pub struct Job {
 pub enum Work {
     /// Deliver events again: those of deliveries in `status`, or all, between two moments.
     ReplayDeliveries { instance: InstanceId, since: Millis, until: Millis, status: Option<String> },
+    /// Bring message `seq` of an IM channel to its members.
+    ImFanOut { channel: ChannelKey, seq: u64 },
+    /// Remove what the members of a deleted group have of it.
+    ImDisband { channel: ChannelKey },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

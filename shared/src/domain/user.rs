@@ -44,7 +44,13 @@ pub struct User {
     pub first_name: String,
     #[serde(default)]
     pub last_name: String,
+    /// Where a picture of the user is; `""` when unset.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub avatar: String,
     pub role: Role,
+    /// Set on a bot: the user who sends as it. It has no credentials and is in no list of users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bot_of: Option<UserId>,
     /// PHC string, argon2id.
     pub password_hash: Secret,
     /// Part of every JWT; raised when all of them shall end.
@@ -109,7 +115,9 @@ pub async fn create(app: &App, new: NewUser, also: Vec<Write>) -> Result<User, C
         username: new.username,
         first_name: new.first_name,
         last_name: new.last_name,
+        avatar: String::new(),
         role: new.role,
+        bot_of: None,
         password_hash,
         token_version: 1,
         api_key_version: 1,

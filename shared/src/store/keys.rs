@@ -278,6 +278,47 @@ pub fn sandbox(id: &InstanceId, kind: &str) -> String {
     format!("SB#{id}#{kind}")
 }
 
+// IM. Ids of groups and client numbers are hashed; `channel` is a `ChannelKey`.
+
+pub fn im_group(id_hash: &str) -> Key {
+    Key::new(format!("CG#{id_hash}"), ONLY)
+}
+
+/// Index partition of all groups, by creation.
+pub const ALL_GROUPS: &str = "LG";
+
+pub fn im_members(channel: &str) -> String {
+    format!("CM#{channel}")
+}
+
+pub fn im_member(channel: &str, user: &UserId) -> Key {
+    Key::new(im_members(channel), user.as_str())
+}
+
+/// The channels of a user.
+pub fn im_channels(user: &UserId) -> String {
+    format!("UC#{user}")
+}
+
+pub fn im_channel(user: &UserId, channel: &str) -> Key {
+    Key::new(im_channels(user), channel)
+}
+
+/// The first message under a client's number.
+pub fn im_client_number(channel: &str, from: &UserId, number_hash: &str) -> Key {
+    Key::new(format!("CN#{channel}"), format!("{from}#{number_hash}"))
+}
+
+/// Which instance carries a user's IM events.
+pub fn im_instance(user: &UserId) -> Key {
+    Key::new(format!("U#{user}"), "im")
+}
+
+/// A bot of a user, by the hash of its name.
+pub fn bot(owner: &UserId, name_hash: &str) -> Key {
+    Key::new(format!("U#{owner}"), format!("bot#{name_hash}"))
+}
+
 // Jobs, idempotency, session state
 
 pub fn job(id: &JobId) -> Key {

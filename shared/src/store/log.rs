@@ -27,6 +27,9 @@ pub const MAX_BYTES: usize = 1000;
 /// Entries live that long; an older cursor is gone.
 pub const LIFE_MS: i64 = 30 * DAY_MS;
 
+/// Logs with this prefix hold the messages of IM channels (`domain::im`): they do not expire, and have no owners.
+pub const CHANNELS: &str = "im:";
+
 /// Who appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
@@ -142,7 +145,8 @@ pub fn fitting(first: u64, entries: &[NewEntry]) -> usize {
 /// The item that holds these entries.
 pub fn item(log: &str, first: u64, fence: u64, entries: &[NewEntry], now: Millis) -> Result<Item> {
     let body = Body { fence, n: entries.len() as u64, e: entries.to_vec() };
-    Ok(Item::new(key(log, first), &body)?.expires(Millis(now.0 + LIFE_MS)))
+    let item = Item::new(key(log, first), &body)?;
+    Ok(if log.starts_with(CHANNELS) { item } else { item.expires(Millis(now.0 + LIFE_MS)) })
 }
 
 /// The entries of an item, in order.

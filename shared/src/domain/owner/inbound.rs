@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{
     Owner,
     author::{Author, Outcome, Settle, Step},
@@ -31,6 +33,7 @@ impl Author<'_> {
         &self,
         incoming: &Incoming,
         chat: &ChatKey,
+        facts: Value,
         settle: Settle,
     ) -> Result<Option<bool>, CommitError> {
         let message = self.received_row(incoming, chat);
@@ -49,6 +52,9 @@ impl Author<'_> {
         };
         let mut entry = about(kind, format!("recv/{}", message.sort()), self.app.clock.now(), &message);
         entry.delta = message.delta();
+        if facts.is_object() {
+            entry.data = facts;
+        }
         let mut before = message.creates(&self.app.ids.ulid())?;
         let gate = before.pop().ok_or_else(|| Error::internal("a message has a head"))?;
         let step =
@@ -66,8 +72,18 @@ impl Author<'_> {
     /// A message that came in where nobody holds a line (a callback over HTTP, the embedded IM): what
     /// [`Owner::received`] does, without its memory of chats and contacts. `settle` is removed with the same unit.
     pub async fn received(&self, incoming: &Incoming, settle: Settle) -> Result<bool, CommitError> {
+        self.received_with(incoming, Value::Null, settle).await
+    }
+
+    /// [`Author::received`], with facts that its event shows beside the message's own: an object, or null.
+    pub async fn received_with(
+        &self,
+        incoming: &Incoming,
+        facts: Value,
+        settle: Settle,
+    ) -> Result<bool, CommitError> {
         let chat = chat::key_of(self.app, &self.instance.id, &incoming.chat).await?;
-        let Some(new) = self.store_received(incoming, &chat, settle).await? else { return Ok(false) };
+        let Some(new) = self.store_received(incoming, &chat, facts, settle).await? else { return Ok(false) };
         if new {
             let name = if incoming.is_group || incoming.from_me { "" } else { incoming.push_name.as_str() };
             let seen = chat::see(self.app, &self.instance, &chat, &incoming.chat, name, incoming.at).await;
@@ -144,7 +160,7 @@ impl Owner {
     /// `false`: it was there already.
     pub async fn received(&self, incoming: &Incoming) -> Result<bool, CommitError> {
         let chat = self.chat_of(&incoming.chat).await?;
-        match self.author().store_received(incoming, &chat, Settle::Nothing).await? {
+        match self.author().store_received(incoming, &chat, Value::Null, Settle::Nothing).await? {
             Some(new) => {
                 self.remember(incoming, &chat).await;
                 Ok(new)

@@ -1,0 +1,206 @@
+//! Messages of a channel: posting one, and reading them by their numbers.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::ChannelKey;
+use crate::{
+    app::App,
+    clock::Millis,
+    domain::job::{self, Work},
+    error::{Error, Result},
+    id::{InstanceId, UserId},
+    store::{
+        Append, CommitError, Item, Stamp, Unit, Write, keys,
+        log::{self, Entry, NewEntry, Writer},
+    },
+};
+
+/// Bytes of a payload at the most, before base64.
+pub const MAX_PAYLOAD: usize = 64 * 1024;
+/// Characters of a client number at the most.
+pub const MAX_CLIENT_NO: usize = 128;
+
+/// A message to post.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    pub from: UserId,
+    /// The client's own number: the same one again, from the same sender in the same channel, is the same message.
+    pub client_no: Option<String>,
+    /// Base64 (standard alphabet) of at most [`MAX_PAYLOAD`] bytes; WuKongIM's content JSON by convention.
+    pub payload: String,
+    /// The instance that it was sent through, which knows of it already.
+    pub via: Option<InstanceId>,
+}
+
+/// Where a message came to lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posted {
+    /// Decimal digits of an int64.
+    pub message_id: String,
+    /// 1 for the first message of the channel, and no gaps.
+    pub seq: u64,
+    pub at: Millis,
+}
+
+/// A message as it lies in its channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub seq: u64,
+    pub at: Millis,
+    pub body: Body,
+}
+
+/// What the log's entry says of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    #[serde(rename = "i")]
+    pub id: String,
+    #[serde(rename = "f")]
+    pub from: UserId,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub client_no: Option<String>,
+    #[serde(rename = "p")]
+    pub payload: String,
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<InstanceId>,
+}
+
+impl Message {
+    fn of(entry: Entry) -> Result<Self> {
+        Ok(Self { seq: entry.seq, at: entry.body.at, body: serde_json::from_value(entry.body.data)? })
+    }
+
+    /// The id that seed 004's clients know it by: their own, if they gave one.
+    pub fn client_id(&self) -> &str {
+        self.body.client_no.as_deref().unwrap_or(&self.body.id)
+    }
+}
+
+/// What the row of a client number remembers of the first message under it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Numbered {
+    v: u32,
+    id: String,
+    at: Millis,
+}
+
+/// Checks a client number as a request gave it.
+pub fn check_client_no(field: &'static str, number: &str) -> Result<()> {
+    let count = number.chars().count();
+    if count == 0 || count > MAX_CLIENT_NO || number.chars().any(char::is_control) {
+        return Err(Error::invalid(field, format!("{field} must have 1 to {MAX_CLIENT_NO} characters")));
+    }
+    Ok(())
+}
+
+/// Checks that a payload is base64 of an acceptable size.
+pub fn check_payload(field: &'static str, payload: &str) -> Result<()> {
+    use base64::Engine as _;
+    if payload.len() / 4 * 3 > MAX_PAYLOAD + 3 {
+        return Err(Error::invalid(field, format!("{field} must hold at most {MAX_PAYLOAD} bytes")));
+    }
+    match base64::engine::general_purpose::STANDARD.decode(payload) {
+        Ok(bytes) if bytes.is_empty() => Err(Error::invalid(field, format!("{field} must not be empty"))),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::invalid(field, format!("{field} must be base64"))),
+    }
+}
+
+/// Puts a message into a channel of the embedded IM. Durable when it returns. A repeat of (channel, sender, client number)
+/// answers what the first did, and completes it if it was cut off.
+pub(super) async fn post(app: &App, channel: &ChannelKey, new: NewMessage) -> Result<Posted> {
+    let NewMessage { from, client_no, payload, via } = new;
+    let at = app.clock.now();
+    let id = app.ids.snowflake().to_string();
+    let number = client_no.as_deref().map(|number| app.keyring.index2("im-number", channel.as_str(), number));
+    let key = format!("{from}/{}", number.as_deref().unwrap_or(&id));
+    let body = Body { id: id.clone(), from: from.clone(), client_no, payload, via };
+    let gate = match &number {
+        Some(hash) => {
+            let row = Item::new(
+                keys::im_client_number(channel.as_str(), &from, hash),
+                &Numbered { v: 1, id: id.clone(), at },
+            )?;
+            Some(Write::create(row).stamped("seq", Stamp::FIRST))
+        }
+        None => None,
+    };
+    let unit = unit(channel, entry(&key, at, &body)?, gate, None)?;
+    match app.store.commit(unit).await {
+        Ok(committed) => Ok(Posted { message_id: id, seq: committed.first(), at }),
+        Err(CommitError::Conflict { old: Some(old), .. }) => {
+            let from_seq = old.u64("seq").unwrap_or(1);
+            let first: Numbered = (*old).into()?;
+            let body = Body { id: first.id.clone(), ..body };
+            let unit = self::unit(channel, entry(&key, first.at, &body)?, None, Some(from_seq))?;
+            let committed = app.store.commit(unit).await.map_err(Error::from)?;
+            Ok(Posted { message_id: first.id, seq: committed.first(), at: first.at })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn entry(key: &str, at: Millis, body: &Body) -> Result<NewEntry> {
+    let data = serde_json::to_value(body)?;
+    Ok(NewEntry { key: key.to_owned(), kind: "im".into(), at, chat: None, message: None, data, delta: None })
+}
+
+fn unit(channel: &ChannelKey, entry: NewEntry, gate: Option<Write>, look_from: Option<u64>) -> Result<Unit> {
+    let group = format!("im/{channel}");
+    let mut fan_out = job::background(group.clone(), group, Work::ImFanOut { channel: channel.clone(), seq: 0 })?;
+    fan_out.stamp = Some(Stamp::FIRST);
+    Ok(Unit {
+        writes: gate.into_iter().collect(),
+        append: vec![Append { log: channel.log(), writer: Writer::Foreign, entries: vec![entry], look_from }],
+        enqueue: vec![fan_out],
+        done: None,
+    })
+}
+
+/// Up to `limit` messages after number `after`, in order.
+pub(super) async fn after(app: &App, channel: &ChannelKey, after: u64, limit: usize) -> Result<Vec<Message>> {
+    let entries = log::read(app.store.as_ref(), &channel.log(), after, limit).await?;
+    entries.into_iter().map(Message::of).collect()
+}
+
+/// The number of the newest message; 0 in an empty channel.
+pub(super) async fn tail(app: &App, channel: &ChannelKey) -> Result<u64> {
+    Ok(app.store.tail(&channel.log()).await?.seq)
+}
+
+/// Up to `limit` messages below number `before` (from the newest without it), newest first, and the number to go on below.
+pub async fn history(
+    app: &App,
+    channel: &ChannelKey,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<(Vec<Message>, Option<u64>)> {
+    let end = match before {
+        Some(before) => before,
+        None => app.im.tail(app, channel).await? + 1,
+    };
+    let start = end.saturating_sub(limit as u64).max(1);
+    let count = usize::try_from(end.saturating_sub(start)).unwrap_or(limit);
+    if count == 0 {
+        return Ok((Vec::new(), None));
+    }
+    let mut messages = app.im.after(app, channel, start - 1, count).await?;
+    messages.retain(|message| message.seq < end);
+    messages.reverse();
+    Ok((messages, (start > 1).then_some(start)))
+}
+
+/// A message as seed 002's `message/sync` shows it to `user`: `channelId` is the other side, as that user knows it.
+pub fn synced(message: &Message, channel: &super::Channel) -> serde_json::Value {
+    json!({
+        "messageId": message.body.id,
+        "messageSeq": message.seq,
+        "channelId": channel.id(),
+        "channelType": channel.kind().number(),
+        "fromUid": message.body.from,
+        "payload": message.body.payload,
+        "timestamp": message.at.0,
+        "clientMsgNo": message.body.client_no.as_deref().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,165 @@
+//! Open sockets: who has one, and how a frame gets to them. What is pushed here is not kept: whoever misses it reads the
+//! channel or the event log.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{error::Result, id::UserId};
+
+/// Frames that wait for one client at the most; a client that is further behind is disconnected.
+pub const BACKLOG: usize = 256;
+
+/// Where a message lies, so that a socket can tell what it has sent already and notice a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub channel: Arc<str>,
+    pub seq: u64,
+}
+
+/// A frame for clients: JSON text, made once and shared by everybody who gets it.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Of a message: where it lies.
+    pub place: Option<Place>,
+    /// Of a message: the id that its sender's client gave it.
+    pub client_id: Option<Arc<str>>,
+    /// UTF-8.
+    pub text: bytes::Bytes,
+}
+
+impl Frame {
+    pub fn new(text: String) -> Self {
+        Self { place: None, client_id: None, text: text.into() }
+    }
+
+    pub fn message(place: Place, client_id: &str, text: String) -> Self {
+        Self { place: Some(place), client_id: Some(client_id.into()), text: text.into() }
+    }
+}
+
+/// Pushes to sockets, wherever they are held.
+#[async_trait]
+pub trait Realtime: Send + Sync + 'static {
+    /// Hands the frame to every open socket of these users. Never waits for a client.
+    async fn push(&self, users: &[UserId], frame: &Frame) -> Result<()>;
+
+    /// Which of these users have an open socket, in order.
+    async fn online(&self, users: &[UserId]) -> Result<Vec<bool>>;
+
+    /// Open sockets.
+    async fn connections(&self) -> Result<u64>;
+}
+
+/// The sockets that this process holds.
+#[derive(Debug, Default)]
+pub struct Hub {
+    users: Mutex<HashMap<UserId, Vec<Socket>>>,
+    next: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Socket {
+    id: u64,
+    frames: mpsc::Sender<Frame>,
+    slow: CancellationToken,
+}
+
+/// One socket's end of the hub. Dropping it signs the socket off.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    user: UserId,
+    id: u64,
+    pub frames: mpsc::Receiver<Frame>,
+    /// Cancelled when the socket fell too far behind: it is to be closed.
+    pub slow: CancellationToken,
+    /// Whether it is the user's first.
+    pub first: bool,
+}
+
+impl Hub {
+    /// Signs a socket of the user on.
+    pub fn subscribe(self: &Arc<Self>, user: &UserId) -> Subscription {
+        let (sender, frames) = mpsc::channel(BACKLOG);
+        let slow = CancellationToken::new();
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut users = self.users();
+        let sockets = users.entry(user.clone()).or_default();
+        sockets.push(Socket { id, frames: sender, slow: slow.clone() });
+        let first = sockets.len() == 1;
+        Subscription { hub: Arc::clone(self), user: user.clone(), id, frames, slow, first }
+    }
+
+    fn users(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<Socket>>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_online(&self, user: &UserId) -> bool {
+        self.users().contains_key(user)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut users = self.hub.users();
+        if let Some(sockets) = users.get_mut(&self.user) {
+            sockets.retain(|socket| socket.id != self.id);
+            if sockets.is_empty() {
+                users.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Realtime for Hub {
+    async fn push(&self, users: &[UserId], frame: &Frame) -> Result<()> {
+        let open = self.users();
+        for socket in users.iter().filter_map(|user| open.get(user)).flatten() {
+            if socket.frames.try_send(frame.clone()).is_err() {
+                socket.slow.cancel();
+            }
+        }
+        Ok(())
+    }
+
+    async fn online(&self, users: &[UserId]) -> Result<Vec<bool>> {
+        let open = self.users();
+        Ok(users.iter().map(|user| open.contains_key(user)).collect())
+    }
+
+    async fn connections(&self) -> Result<u64> {
+        Ok(self.users().values().map(|sockets| sockets.len() as u64).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_let_go() {
+        let hub = Arc::new(Hub::default());
+        let user = UserId::new("u");
+        let mut socket = hub.subscribe(&user);
+        assert!(socket.first && hub.is_online(&user));
+        for n in 0..BACKLOG {
+            hub.push(std::slice::from_ref(&user), &Frame::new(n.to_string())).await.expect("pushes");
+        }
+        assert!(!socket.slow.is_cancelled());
+        hub.push(std::slice::from_ref(&user), &Frame::new("one more".into())).await.expect("pushes");
+        assert!(socket.slow.is_cancelled(), "too far behind");
+        assert_eq!(socket.frames.recv().await.map(|frame| frame.text), Some("0".into()));
+        drop(socket);
+        assert_eq!(hub.connections().await.expect("counts"), 0);
+    }
+}
