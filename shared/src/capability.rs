@@ -33,6 +33,15 @@ pub enum Ids {
     Platform,
 }
 
+/// Within what a message id of the platform is unique. (Senders may clash everywhere: see `domain::message`.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdScope {
+    Account,
+    /// Every chat counts for itself, or ids are moments.
+    Chat,
+}
+
 /// The capability record of a platform and transport.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +49,7 @@ pub struct Capability {
     pub platform: Platform,
     pub transport: Transport,
     pub message_ids: Ids,
+    pub message_id_scope: IdScope,
     /// Receipts that the platform tells of: `delivered`, `read`.
     pub receipts: &'static [&'static str],
     /// Whether there is a contact list to fetch, beyond the people seen in messages.
@@ -64,7 +74,7 @@ const BOT: &[&str] =
 const SIGNAL: &[&str] = &["text", "image", "video", "audio", "document", "contact", "reaction", "edit", "revoke"];
 const PLAIN: &[&str] = &["text", "image", "video", "audio", "document"];
 const WECOM: &[&str] = &["text", "image", "video", "audio", "document", "location", "revoke"];
-const IM: &[&str] = &["text", "image"];
+const IM: &[&str] = &["text"];
 
 /// The transport that a platform has when none is named (spec/http.md, "instances").
 pub fn default_transport(platform: Platform) -> Transport {
@@ -84,6 +94,7 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
         platform,
         transport,
         message_ids: Ids::Client,
+        message_id_scope: IdScope::Account,
         receipts: &["delivered", "read"],
         contact_list: true,
         sends: EVERYTHING,
@@ -101,6 +112,7 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
         }
         (Platform::Telegram, Transport::Bot) => Capability {
             message_ids: Ids::Platform,
+            message_id_scope: IdScope::Chat,
             receipts: &[],
             contact_list: false,
             sends: BOT,
@@ -119,7 +131,14 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
             max_text: 2048,
             ..base
         },
-        (Platform::Signal, Transport::SignalCli) => Capability { qr_pairing: true, sends: SIGNAL, ..base },
+        // An id is the moment of sending, and signal-cli chooses it.
+        (Platform::Signal, Transport::SignalCli) => Capability {
+            message_ids: Ids::Platform,
+            message_id_scope: IdScope::Chat,
+            qr_pairing: true,
+            sends: SIGNAL,
+            ..base
+        },
         (Platform::Wecom, Transport::Juhe) => Capability {
             message_ids: Ids::Platform,
             receipts: &[],
@@ -130,9 +149,15 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
             max_text: 4096,
             ..base
         },
-        (Platform::Im, Transport::Embedded | Transport::Wukongim) => {
-            Capability { sends: IM, receipts: &["read"], max_text: 10_000, ..base }
-        }
+        (Platform::Im, Transport::Embedded | Transport::Wukongim) => Capability {
+            sends: IM,
+            receipts: &[],
+            contact_list: false,
+            typing: false,
+            mark_read: false,
+            max_text: 10_000,
+            ..base
+        },
         _ => return Err(Error::invalid("transport", format!("{platform} has no such transport"))),
     })
 }

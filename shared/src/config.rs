@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
+    domain::forwarder::Format,
     error::{Error, Result},
     redact::Secret,
 };
@@ -21,6 +22,15 @@ pub enum Registration {
     Open,
     Closed,
     Invite,
+}
+
+/// Who may use the routes of seed 000, where the default (open in open mode, else credentials) is not wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThirdPartyAuth {
+    /// Everybody, from everywhere.
+    Off,
+    /// Only who has credentials, in open mode, too.
+    Key,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +65,22 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     pub encryption_key: Option<Secret>,
     pub registration: Option<Registration>,
+    pub third_party_auth: Option<ThirdPartyAuth>,
     pub rate_limit: Option<RateLimit>,
     pub log_format: Option<LogFormat>,
     pub cors_origins: Vec<String>,
     pub outbound_allow: Option<String>,
     pub worker_shards: u16,
+    /// Open WebSockets of this process at the most.
+    pub ws_max_connections: usize,
+    /// What synchronisation clients (seed 003) show as `X-App-Key` and `X-App-Secret`.
+    pub juhe_app: Option<(Secret, Secret)>,
+    /// What callbacks must carry as `?token=`.
+    pub juhe_callback_token: Option<Secret>,
+    /// Whether callbacks of unknown devices register them; by default in open mode.
+    pub juhe_auto_register: Option<bool>,
+    /// Where the deployment's WeCom group robot is called, key included.
+    pub wecom_robot: Option<Secret>,
 }
 
 /// Name, default as documented, meaning. The order of the README's table.
@@ -84,6 +105,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "Wraps the keys that encrypt credentials at rest. At least 16 characters.",
     ),
     ("REGISTRATION", "open in open mode, else closed", "`open`, `closed` or `invite`."),
+    (
+        "THIRD_PARTY_AUTH",
+        "open in open mode, else credentials",
+        "`off`: `/third-party` needs no credentials, wherever it is reached from; `key`: always.",
+    ),
     ("RATE_LIMIT", "off", "`off` or `<requests>/<seconds>` per credential."),
     ("LOG_FORMAT", "pretty on a terminal, else json", "`pretty` or `json`."),
     ("CORS_ORIGINS", "none", "Origins that browsers may call from, separated by commas, or `*`."),
@@ -92,7 +118,26 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "loopback in open mode, else nothing",
         "Networks that user-given URLs may reach beside public ones: `loopback`, `private`, CIDRs, host names, separated by commas.",
     ),
+    (
+        "WECOM_ROBOT_KEY",
+        "none",
+        "Key of the WeCom group robot that `POST /api/webhook/wechat` uses for callers without a forwarder.",
+    ),
+    ("WECOM_ROBOT_URL", "WeCom's", "Where that robot is called, behind a proxy for example."),
+    (
+        "JUHE_APP_KEY",
+        "none",
+        "What clients of `/api/contacts`, `/api/messages`, `/api/rooms` and `/api/sync-status` show as `X-App-Key`; then in open mode, too.",
+    ),
+    ("JUHE_APP_SECRET", "none", "What they show as `X-App-Secret`. Both or neither."),
+    ("JUHE_CALLBACK_TOKEN", "none", "What `POST /callback` must carry as `?token=`."),
+    (
+        "JUHE_AUTO_REGISTER",
+        "on in open mode, else off",
+        "`on`: the first callback of an unknown device makes an instance for the first administrator.",
+    ),
     ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 16 in a fleet."),
+    ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
 ];
 
 /// Looks variables up: the environment, or a file behind it.
@@ -163,6 +208,12 @@ impl Config {
             Some("invite") => Some(Registration::Invite),
             Some(_) => return Err(Error::invalid("REGISTRATION", "REGISTRATION must be open, closed or invite")),
         };
+        let third_party_auth = match source.get("THIRD_PARTY_AUTH").as_deref() {
+            None => None,
+            Some("off") => Some(ThirdPartyAuth::Off),
+            Some("key") => Some(ThirdPartyAuth::Key),
+            Some(_) => return Err(Error::invalid("THIRD_PARTY_AUTH", "THIRD_PARTY_AUTH must be off or key")),
+        };
         let log_format = match source.get("LOG_FORMAT").as_deref() {
             None => None,
             Some("json") => Some(LogFormat::Json),
@@ -200,6 +251,19 @@ impl Config {
         if !(1..=64).contains(&worker_shards) {
             return Err(Error::invalid("WORKER_SHARDS", "WORKER_SHARDS must be a number from 1 to 64"));
         }
+        let juhe_app = match (source.get("JUHE_APP_KEY"), source.get("JUHE_APP_SECRET")) {
+            (Some(key), Some(secret)) => Some((Secret::new(key), Secret::new(secret))),
+            (None, None) => None,
+            (Some(_), None) => return Err(Error::invalid("JUHE_APP_SECRET", "JUHE_APP_KEY needs JUHE_APP_SECRET")),
+            (None, Some(_)) => return Err(Error::invalid("JUHE_APP_KEY", "JUHE_APP_SECRET needs JUHE_APP_KEY")),
+        };
+        let juhe_auto_register = match source.get("JUHE_AUTO_REGISTER").as_deref() {
+            None => None,
+            Some("on") => Some(true),
+            Some("off") => Some(false),
+            Some(_) => return Err(Error::invalid("JUHE_AUTO_REGISTER", "JUHE_AUTO_REGISTER must be on or off")),
+        };
+        let wecom_robot = wecom_robot(source.get("WECOM_ROBOT_KEY"), source.get("WECOM_ROBOT_URL"))?;
         Ok(Self {
             listen: source.parse(
                 "LISTEN_ADDR",
@@ -220,11 +284,17 @@ impl Config {
             jwt_secret,
             encryption_key,
             registration,
+            third_party_auth,
             rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,
             log_format,
             cors_origins,
             outbound_allow: source.get("OUTBOUND_ALLOW"),
             worker_shards,
+            ws_max_connections: source.parse("WS_MAX_CONNECTIONS", 10_000, "a number of connections")?,
+            juhe_app,
+            juhe_callback_token: source.get("JUHE_CALLBACK_TOKEN").map(Secret::new),
+            juhe_auto_register,
+            wecom_robot,
         })
     }
 
@@ -251,6 +321,15 @@ impl Config {
 
 fn is_http(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// The robot's URL with its key. `base`: another address than WeCom's.
+fn wecom_robot(key: Option<String>, base: Option<String>) -> Result<Option<Secret>> {
+    let bad =
+        || Error::invalid("WECOM_ROBOT_URL", "WECOM_ROBOT_URL must be a URL such as https://proxy.example.com/send");
+    let base = base.map(|text| url::Url::parse(&text).ok().filter(|_| is_http(&text)).ok_or_else(bad)).transpose()?;
+    let url = key.and_then(|key| Format::Wecom.url_of_key(base.as_ref(), &key));
+    Ok(url.map(|url| Secret::new(url.as_str())))
 }
 
 fn rate_limit(text: &str) -> Result<Option<RateLimit>> {
@@ -283,12 +362,31 @@ mod tests {
     }
 
     #[test]
+    fn the_robot_has_a_key_and_an_address() {
+        let robot = |toml: &str| load(toml).expect("loads").wecom_robot.map(|url| url.reveal().to_owned());
+        assert_eq!(robot(""), None);
+        assert_eq!(robot("WECOM_ROBOT_URL = 'http://127.0.0.1:9/send'"), None);
+        assert_eq!(
+            robot("WECOM_ROBOT_KEY = 'k'").as_deref(),
+            Some("https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=k")
+        );
+        assert_eq!(
+            robot("WECOM_ROBOT_KEY = 'k'\nWECOM_ROBOT_URL = 'http://127.0.0.1:9/send'").as_deref(),
+            Some("http://127.0.0.1:9/send?key=k")
+        );
+    }
+
+    #[test]
     fn errors_name_the_variable() {
         for (toml, name) in [
             ("RATE_LIMIT = 'many'", "RATE_LIMIT"),
             ("STORE = 'mongo'", "STORE"),
             ("QUEUE = 'sqs'", "QUEUE"),
+            ("THIRD_PARTY_AUTH = 'on'", "THIRD_PARTY_AUTH"),
             ("WORKER_SHARDS = 0", "WORKER_SHARDS"),
+            ("JUHE_AUTO_REGISTER = 'yes'", "JUHE_AUTO_REGISTER"),
+            ("JUHE_APP_KEY = 'k'", "JUHE_APP_SECRET"),
+            ("WECOM_ROBOT_URL = 'nowhere'", "WECOM_ROBOT_URL"),
             ("NONSENSE = 1", "NONSENSE"),
             ("ENCRYPTION_KEY = 'short'", "ENCRYPTION_KEY"),
         ] {

@@ -153,7 +153,8 @@ pub enum Play {
         phone: Option<String>,
         name: Option<String>,
     },
-    /// Somebody writes; `id` is the platform id that the message gets.
+    /// Somebody writes. `id` names the message: given twice, it is one. Where the platform names messages, the network turns it
+    /// into an id of that kind.
     Receive {
         id: String,
         from: String,
@@ -259,9 +260,11 @@ pub enum Update {
     },
     /// Nobody scanned: pairing stopped until somebody asks again.
     PairingExpired,
-    /// The line is up. `address` is the account's own, `name` its display name.
+    /// The line is up. `address` is the account's own, `aliases` are others that lead to it (a bot's username), `name` is its
+    /// display name.
     Opened {
         address: String,
+        aliases: Vec<String>,
         name: String,
     },
     /// The line is down.

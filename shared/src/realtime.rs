@@ -10,8 +10,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{error::Result, id::UserId};
 
@@ -32,17 +32,26 @@ pub struct Frame {
     pub place: Option<Place>,
     /// Of a message: the id that its sender's client gave it.
     pub client_id: Option<Arc<str>>,
+    /// The socket that is not to get it: what it tells came from there. Its [`Subscription::id`].
+    pub except: Option<u64>,
     /// UTF-8.
     pub text: bytes::Bytes,
 }
 
 impl Frame {
     pub fn new(text: String) -> Self {
-        Self { place: None, client_id: None, text: text.into() }
+        Self { place: None, client_id: None, except: None, text: text.into() }
+    }
+
+    /// The same, for everybody but this socket.
+    #[must_use]
+    pub fn except(mut self, socket: Option<u64>) -> Self {
+        self.except = socket;
+        self
     }
 
     pub fn message(place: Place, client_id: &str, text: String) -> Self {
-        Self { place: Some(place), client_id: Some(client_id.into()), text: text.into() }
+        Self { place: Some(place), client_id: Some(client_id.into()), except: None, text: text.into() }
     }
 }
 
@@ -55,6 +64,13 @@ pub trait Realtime: Send + Sync + 'static {
     /// Which of these users have an open socket, in order.
     async fn online(&self, users: &[UserId]) -> Result<Vec<bool>>;
 
+    /// Ends every open socket of the user: what it was opened with is no longer valid.
+    async fn end(&self, user: &UserId) -> Result<()>;
+
+    /// Has every open socket of the user look again, at once instead of within a minute, at whether its credential still holds
+    /// and which instances it follows.
+    async fn look(&self, user: &UserId) -> Result<()>;
+
     /// Open sockets.
     async fn connections(&self) -> Result<u64>;
 }
@@ -64,6 +80,8 @@ pub trait Realtime: Send + Sync + 'static {
 pub struct Hub {
     users: Mutex<HashMap<UserId, Vec<Socket>>>,
     next: AtomicU64,
+    /// Every socket, also those that nobody has signed on with yet: how many there are, and when the last has ended.
+    pub sockets: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -71,6 +89,8 @@ struct Socket {
     id: u64,
     frames: mpsc::Sender<Frame>,
     slow: CancellationToken,
+    ended: CancellationToken,
+    look: Arc<Notify>,
 }
 
 /// One socket's end of the hub. Dropping it signs the socket off.
@@ -78,25 +98,31 @@ struct Socket {
 pub struct Subscription {
     hub: Arc<Hub>,
     user: UserId,
-    id: u64,
+    /// Names the socket within this process.
+    pub id: u64,
     pub frames: mpsc::Receiver<Frame>,
     /// Cancelled when the socket fell too far behind: it is to be closed.
     pub slow: CancellationToken,
-    /// Whether it is the user's first.
-    pub first: bool,
+    /// Cancelled when the user was locked out or has another password: it is to be closed.
+    pub ended: CancellationToken,
+    /// Rings when the socket is to look again ([`Realtime::look`]).
+    pub look: Arc<Notify>,
+    /// How many the user has, this one included.
+    pub count: usize,
 }
 
 impl Hub {
     /// Signs a socket of the user on.
     pub fn subscribe(self: &Arc<Self>, user: &UserId) -> Subscription {
         let (sender, frames) = mpsc::channel(BACKLOG);
-        let slow = CancellationToken::new();
+        let (slow, ended) = (CancellationToken::new(), CancellationToken::new());
+        let look = Arc::new(Notify::new());
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut users = self.users();
         let sockets = users.entry(user.clone()).or_default();
-        sockets.push(Socket { id, frames: sender, slow: slow.clone() });
-        let first = sockets.len() == 1;
-        Subscription { hub: Arc::clone(self), user: user.clone(), id, frames, slow, first }
+        sockets.push(Socket { id, frames: sender, slow: slow.clone(), ended: ended.clone(), look: Arc::clone(&look) });
+        let count = sockets.len();
+        Subscription { hub: Arc::clone(self), user: user.clone(), id, frames, slow, ended, look, count }
     }
 
     fn users(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<Socket>>> {
@@ -125,6 +151,9 @@ impl Realtime for Hub {
     async fn push(&self, users: &[UserId], frame: &Frame) -> Result<()> {
         let open = self.users();
         for socket in users.iter().filter_map(|user| open.get(user)).flatten() {
+            if frame.except == Some(socket.id) {
+                continue;
+            }
             if socket.frames.try_send(frame.clone()).is_err() {
                 socket.slow.cancel();
             }
@@ -135,6 +164,21 @@ impl Realtime for Hub {
     async fn online(&self, users: &[UserId]) -> Result<Vec<bool>> {
         let open = self.users();
         Ok(users.iter().map(|user| open.contains_key(user)).collect())
+    }
+
+    async fn end(&self, user: &UserId) -> Result<()> {
+        for socket in self.users().get(user).into_iter().flatten() {
+            socket.ended.cancel();
+        }
+        Ok(())
+    }
+
+    async fn look(&self, user: &UserId) -> Result<()> {
+        for socket in self.users().get(user).into_iter().flatten() {
+            // Kept for a socket that is busy at the moment.
+            socket.look.notify_one();
+        }
+        Ok(())
     }
 
     async fn connections(&self) -> Result<u64> {
@@ -151,13 +195,20 @@ mod tests {
         let hub = Arc::new(Hub::default());
         let user = UserId::new("u");
         let mut socket = hub.subscribe(&user);
-        assert!(socket.first && hub.is_online(&user));
+        assert!(socket.count == 1 && hub.is_online(&user));
         for n in 0..BACKLOG {
             hub.push(std::slice::from_ref(&user), &Frame::new(n.to_string())).await.expect("pushes");
         }
         assert!(!socket.slow.is_cancelled());
+        let others = Frame::new("not for this one".into()).except(Some(socket.id));
+        hub.push(std::slice::from_ref(&user), &others).await.expect("pushes");
+        assert!(!socket.slow.is_cancelled());
         hub.push(std::slice::from_ref(&user), &Frame::new("one more".into())).await.expect("pushes");
         assert!(socket.slow.is_cancelled(), "too far behind");
+        hub.end(&UserId::new("another")).await.expect("ends nothing");
+        assert!(!socket.ended.is_cancelled());
+        hub.end(&user).await.expect("ends");
+        assert!(socket.ended.is_cancelled());
         assert_eq!(socket.frames.recv().await.map(|frame| frame.text), Some("0".into()));
         drop(socket);
         assert_eq!(hub.connections().await.expect("counts"), 0);

@@ -17,7 +17,8 @@ pub const STANDARD_TIMESTAMP: &str = "webhook-timestamp";
 /// Standard Webhooks: `v1,<base64>`, one for each secret that is valid, with a space between.
 pub const STANDARD_SIGNATURE: &str = "webhook-signature";
 
-fn hmac_sha256<'a>(key: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+/// HMAC-SHA256 over the parts, one behind the other.
+pub(crate) fn hmac_sha256<'a>(key: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
     for part in parts {
         mac.update(part);

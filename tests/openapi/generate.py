@@ -41,14 +41,20 @@ TAGS = {
     "instances": "Connected accounts of any platform, their messages, events and webhooks; and the simulated phone network of sandbox instances.",
     "whatsapp": "Sending and asking on WhatsApp.",
     "stats": "Usage.",
+    "third-party": "WhatsApp, Telegram, WeChat and Signal by address. Open on a developer's machine; `THIRD_PARTY_AUTH` decides elsewhere.",
+    "im": "Channels, messages and members, as seed 002 has them. Answers are `{success, data}`, errors `{success, message}`.",
+    "chat": "Chat of users, as seed 004 has it. Answers are `{code: 200, msg, data}`, errors `{code, msg, data: null}` with the true status.",
+    "admin": "Users, groups, histories, instances and the audit, for administrators.",
     "common": "Jobs, media, health, documentation.",
 }
 
 PATH_PARAMETERS = {
     "instanceId": "Id of the instance.",
+    "platform": "`whatsapp`, `telegram`, `wechat` or `signal`.",
     "chatId": "Address of the chat.",
     "messageId": "Id of the message: ours or the platform's.",
     "deliveryId": "Id of the delivery.",
+    "forwarderId": "Id of the forwarder.",
     "mediaId": "Id of the media.",
     "groupId": "Id of the group, with or without `@g.us`.",
     "jobId": "Id of the job.",
@@ -79,8 +85,8 @@ WEBHOOK_HEADERS = {
 }
 
 
-def refusal(status, text):
-    response = {"description": text, "content": {"application/json": {"schema": ref("Error")}}}
+def refusal(status, text, envelope="Error"):
+    response = {"description": text, "content": {"application/json": {"schema": ref(envelope)}}}
     return {**response, "headers": RETRY_AFTER} if status in (429, 503) else response
 
 
@@ -116,9 +122,10 @@ def responses(op, example):
     if op["later"]:
         out[202] = {"description": "It takes longer: ask for the job.", "content": {"application/json": {"schema": ref("Accepted")}}}
     for status in usual_refusals(op):
-        out[status] = {"$ref": f"#/components/responses/{status}"}
+        shared = op["envelope"] == "Error"
+        out[status] = {"$ref": f"#/components/responses/{status}"} if shared else refusal(status, REFUSALS[status], op["envelope"])
     for status, text in op["refuses"].items():
-        out[status] = refusal(status, text)
+        out[status] = refusal(status, text, op["envelope"])
     for status, extra in op["more"].items():
         if isinstance(extra, tuple):
             out[status] = {"description": extra[0], "content": {"application/json": {"schema": extra[1]}}}
@@ -154,6 +161,8 @@ def operation(op, seed):
     out["responses"] = responses(op, seed.get("answer"))
     if op["public"]:
         out["security"] = []
+    elif op["credentials"] == "optional":
+        out["security"] = [{}, {"bearer": []}, {"apiKey": []}]
     return out
 
 
@@ -182,7 +191,11 @@ def document():
         assert op["name"] not in names, f"two operations are called {op['name']}"
         names.add(op["name"])
         route = f"{op['method'].upper()} {op['path']}"
-        paths.setdefault(op["path"], {})[op["method"]] = operation(op, seeds.pop(route, {}))
+        made = operation(op, seeds.pop(route, {}))
+        paths.setdefault(op["path"], {})[op["method"]] = made
+        for alias in op["aliases"]:
+            # Names are unique: those of aliases are left out.
+            paths.setdefault(alias, {})[op["method"]] = {name: value for name, value in made.items() if name != "operationId"}
     webhooks = {name.split(" ", 1)[1]: webhook(name.split(" ", 1)[1], seeds.pop(name)) for name in list(seeds) if name.startswith("webhook ")}
     assert not seeds, f"the document lacks what a seed has: {', '.join(seeds)}"
     version = re.search(r'(?m)^version = "(.+)"$', (ROOT / "Cargo.toml").read_text(encoding="utf-8")).group(1)

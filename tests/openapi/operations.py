@@ -14,17 +14,20 @@ WHATSAPP = "/api/whatsapp/{instanceId}"
 
 
 def op(route, name, summary, *, tag, ok=200, answer=None, body=None, query=(), refuses=None, idempotent=False, public=False,
-       scope=None, later=False, more=None, headers=None, multipart=False, example=None, description=None):
+       scope=None, later=False, more=None, headers=None, multipart=False, example=None, description=None, credentials=None,
+       envelope="Error", aliases=()):
     """One operation.
 
     answer: the schema of the answer with status `ok`. refuses: status → text, beside the usual ones. scope: what a scoped key
     needs. later: also answers 202 with a job. more: further answers, status → response object. headers: of the answer.
+    credentials: "optional" where it depends on the deployment. envelope: the schema of refusals. aliases: further paths of the same
+    operation; there it has no name.
     """
     method, path = route.split(" ", 1)
     OPERATIONS.append(dict(
         method=method.lower(), path=path, name=name, summary=summary, tag=tag, ok=ok, answer=answer, body=body, query=list(query),
         refuses=refuses or {}, idempotent=idempotent, public=public, scope=scope, later=later, more=more or {}, headers=headers or {},
-        multipart=multipart, example=example, description=description,
+        multipart=multipart, example=example, description=description, credentials=credentials, envelope=envelope, aliases=list(aliases),
     ))
 
 
@@ -204,3 +207,9 @@ op("GET /openapi.json", "get_openapi", "This document", tag="common", public=Tru
 op("GET /docs", "get_docs", "This document as a page", tag="common", public=True, more={200: {"text/html": {"schema": STR}}})
 op("GET /metrics", "get_metrics", "Counters for Prometheus", tag="common", more={200: {"text/plain": {"schema": STR}}},
    description="The local server and the worker only. Needs no credentials on a developer's machine, an administrator's elsewhere.")
+
+# The other groups, each in a file of its own.
+
+from groups import third_party  # noqa: E402, F401
+from groups import forwarders, inbound  # noqa: E402, F401
+from groups import im, chat, admin  # noqa: E402, F401

@@ -123,6 +123,7 @@ ATTEMPT = {
     "at": TIME,
     "outcome": one_of(
         "delivered", "redirect", "client_error", "gone", "server_error", "timeout", "dns", "connect", "tls", "cut", "protocol",
+        "rejected", "throttled",
         "forbidden", "invalid_url", "expired", "disabled", "unwanted",
     ),
     "statusCode": null(INT),
@@ -216,6 +217,7 @@ SCHEMAS = {
         "platform": PLATFORM,
         "transport": TRANSPORT,
         "messageIds": d(one_of("client", "platform"), "Who names a message."),
+        "messageIdScope": d(one_of("account", "chat"), "Within what an id of the platform is unique."),
         "receipts": arr(one_of("delivered", "read")),
         "contactList": BOOL,
         "sends": arr(STR),
@@ -233,6 +235,7 @@ SCHEMAS = {
     "Action": one_of(
         "instance_created", "instance_updated", "instance_deleted", "instance_reconnected", "connection_opened", "connection_closed",
         "qr_received", "logout", "message_failed", "webhook_disabled", "limit_exceeded",
+        "forwarder_created", "forwarder_updated", "forwarder_deleted", "forwarder_disabled",
     ),
     "Chats": obj({
         "chats": arr(obj({"id": null(STR), "aliases": arr(STR), "name": STR, "isGroup": BOOL, "lastMessageAt": TIME})),
@@ -241,9 +244,11 @@ SCHEMAS = {
     "HistoryMessage": obj({
         "id": d(STR, "Ours."),
         "instanceId": STR,
+        "platform?": PLATFORM,
         "remoteJid": d(STR, "Address of the chat."),
         "fromMe": BOOL,
-        "messageType": STR,
+        "messageType": d(STR, "In the platform's words."),
+        "contentType?": d(STR, "In ours, the same on every platform."),
         "content": d(STR, "The text, or the caption."),
         "messageId": d(STR, "The platform's id."),
         "hasMedia": BOOL,
@@ -275,7 +280,10 @@ SCHEMAS = {
         "location?": obj(PLACE),
         "latitude?": PLACE["latitude"],
         "longitude?": PLACE["longitude"],
+        "name?": PLACE["name?"],
+        "address?": PLACE["address?"],
         "contact?": CARD,
+        "phone?": d(text(64), "Of a contact, whose name is `name`."),
         "poll?": obj(POLL),
         "reaction?": obj(REACTION),
         "metadata?": d(ANY_OBJECT, "Comes back unchanged."),
@@ -309,12 +317,14 @@ SCHEMAS = {
     "EventType": one_of(
         "message_received", "message_sent", "message_status", "connection_opened", "connection_closed", "qr_received", "limit_exceeded",
         "message_queued", "message_edited", "message_revoked", "message_reaction", "contacts_updated", "owner_changed", "job_finished",
+        "forwarded_message",
     ),
     "Events": obj({"events": arr(ref("Event")), "nextCursor": d(STR, "The next `after`; also when nothing came."), "hasMore": BOOL}),
     "Delivery": obj(DELIVERY),
     "Tested": obj({**DELIVERY, **ATTEMPT}),
     "Deliveries": obj({"deliveries": arr(ref("Delivery")), "nextCursor": CURSOR}),
-    "ReplayInput": obj({"since": TIME, "until?": d(TIME, "Default: now."), "status?": d(DELIVERY_STATUS, "Only those in this status.")}),
+    "ReplayInput": obj({"since": TIME, "until?": d(TIME, "Default: now."), "status?": d(DELIVERY_STATUS, "Only those in this status."),
+                        "endpoint?": d(STR, "That of a forwarder: to deliver to it, and not to the webhook.", default="webhook")}),
     "ScanInput": obj({"phone?": d(STR, "Default: made up."), "name?": text(100)}),
     "ReceiveInput": obj({
         "from": d(STR, "A person on the other side."),

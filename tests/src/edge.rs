@@ -28,7 +28,7 @@ async fn a_wrong_method_is_405_and_says_which_are_right() {
     let tenant = Tenant::new().await;
     let instance = Instance::create(&tenant.client, &json!({})).await;
     let mut methods: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         let path = route.path.split('?').next().unwrap_or_default();
         // /webhook-deliveries/replay also matches …/{delivery}/replay's neighbour; ids stand for themselves here.
         let path = path.replace("{instance}", &instance.id).replace(['{', '}'], "");

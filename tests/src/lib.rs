@@ -21,6 +21,10 @@ mod quickstart;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod seed000;
+#[cfg(test)]
 mod seed001;
+#[cfg(test)]
+mod seed004;
 #[cfg(test)]
 mod tenants;

@@ -133,7 +133,11 @@ fn operations_are_named_after_their_handlers() {
     for (route, operation) in operations() {
         let Some(Handler { of, name }) = routes.get(&route) else { continue };
         // Two groups may have handlers of one name: then the group stands before it.
-        let id = operation["operationId"].as_str().expect("a text");
+        // An alias has none: its operation has the name elsewhere.
+        let Some(id) = operation["operationId"].as_str() else {
+            assert!(routes.iter().filter(|(_, handler)| handler.name == *name).count() > 1, "{route} has no name");
+            continue;
+        };
         assert!(
             id == name || id == format!("{}_{name}", of.replace('-', "_")),
             "{route}: {id}, but its handler is {name}"
@@ -190,7 +194,7 @@ fn documented(route: &Route) -> String {
 #[test]
 fn ranges_are_those_that_the_server_is_tested_with() {
     let operations = operations();
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         let path = documented(route);
         let parameters = &operations[&format!("{} {path}", route.method)]["parameters"];
         for query in route.query {

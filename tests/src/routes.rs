@@ -1,8 +1,12 @@
 //! Every route there is: path, method, whose it is, a body that passes, the query it takes. `tenants`, `fuzz` and `edge`
 //! go through this table, so a route that is missing here is a route without a test of its walls.
 
+mod forwarders;
+mod third_party;
+
 use http::Method;
 use serde_json::Value;
+use std::sync::LazyLock;
 
 /// Whose thing a route touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub(crate) enum Whose {
     Own,
     /// An instance's: also 403 for another user, 404 for an unknown id.
     Instance,
+    /// A user's, who is named: 403 for another user, who is not told whether there is one.
+    User,
     /// Something with an id of its own: 404 for everybody else.
     Thing,
     /// The administrators': 403 for others.
@@ -36,7 +42,8 @@ pub(crate) enum Query {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     pub(crate) method: &'static str,
-    /// `{instance}`, `{chat}`, `{message}`, `{delivery}`, `{job}`, `{key}`, `{media}`, `{group}`, `{phone}` stand for real ids.
+    /// `{instance}`, `{chat}`, `{message}` (the platform's id), `{public}` (ours), `{delivery}`, `{forwarder}`, `{job}`, `{key}`, `{media}`,
+    /// `{group}`, `{phone}`, `{user}` stand for real ids.
     pub(crate) path: &'static str,
     pub(crate) whose: Whose,
     /// A body that is accepted, as JSON; `""` for none. Its types are the types that the fields must have.
@@ -64,6 +71,8 @@ pub(crate) struct Ids {
     pub(crate) delivery: String,
     pub(crate) job: String,
     pub(crate) key: String,
+    pub(crate) public: String,
+    pub(crate) user: String,
 }
 
 impl Ids {
@@ -75,6 +84,9 @@ impl Ids {
             .replace("{delivery}", &self.delivery)
             .replace("{job}", &self.job)
             .replace("{key}", &self.key)
+            .replace("{public}", &self.public)
+            .replace("{user}", &self.user)
+            .replace("{forwarder}", "no-such-forwarder")
             .replace("{media}", "no-such-media")
             .replace("{group}", "1234567890@g.us")
     }
@@ -106,7 +118,12 @@ pub(crate) const ENDING: &[(&str, &str)] = &[
     ("DELETE", "/api/auth/keys/{key}"),
 ];
 
-pub(crate) const ROUTES: &[Route] = &[
+/// All of them: those of the groups that have a file of their own come last.
+pub(crate) static ROUTES: LazyLock<Vec<Route>> =
+    LazyLock::new(|| [PLAIN, forwarders::ROUTES, third_party::ROUTES].concat());
+
+/// The groups of seed 001, and what is common.
+const PLAIN: &[Route] = &[
     // auth
     route("POST", "/api/auth/login", Public, r#"{"email": "nobody@example.com", "password": "not a password"}"#, &[]),
     route(

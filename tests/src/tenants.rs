@@ -14,7 +14,8 @@ pub(crate) async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, 
     let given = json!({"name": MARK, "description": MARK, "webhookUrl": receiver.url("/hook"), "maxRetries": 0});
     let instance = Instance::paired(&tenant.client, &given).await;
     let message = instance.send("79001234567", MARK).await;
-    instance.wait_message("79001234567", &message, "read").await;
+    let row = instance.wait_message("79001234567", &message, "read").await;
+    let public = row["id"].as_str().expect("id").to_owned();
     instance.receive_with(&json!({"from": "79001234567", "name": MARK, "text": MARK})).await;
     let delivery = eventually("a delivery", async || {
         let page = instance.get("/webhook-deliveries").await;
@@ -31,6 +32,8 @@ pub(crate) async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, 
         delivery,
         job: replay["jobId"].as_str().expect("jobId").to_owned(),
         key: key["id"].as_str().expect("id").to_owned(),
+        public,
+        user: tenant.id.clone(),
     };
     (tenant, instance, ids)
 }
@@ -69,12 +72,12 @@ async fn neither_sees_nor_changes_the_others_things() {
     let calls = receiver.count("/hook");
 
     for credential in [&intruder.client, &intruder.jwt] {
-        for route in ROUTES.iter().filter(|route| matches!(route.whose, Whose::Instance | Whose::Thing | Whose::Admin))
-        {
+        let guarded = |route: &&Route| !matches!(route.whose, Whose::Public | Whose::Own);
+        for route in ROUTES.iter().filter(guarded) {
             let path = ids.fill(route.path);
             let answer = credential.call(route.method(), &path, route.json(|text| ids.fill(text)).as_ref()).await;
             match route.whose {
-                Whose::Instance | Whose::Admin => drop(answer.refused(403)),
+                Whose::Instance | Whose::User | Whose::Admin => drop(answer.refused(403)),
                 _ => assert!(matches!(answer.status, 403 | 404), "{answer}"),
             }
             answer.envelope();
@@ -118,7 +121,7 @@ async fn an_id_of_the_victims_inside_ones_own_instance_is_unknown() {
 
 #[tokio::test]
 async fn without_credentials_there_is_nothing() {
-    let server = Server::start();
+    let server = Server::start_with(&[("THIRD_PARTY_AUTH", "key")]);
     let receiver = Receiver::start().await;
     let (victim, _, ids) = furnished(&server, &receiver).await;
     let anonymous = server.anonymous();
@@ -142,6 +145,8 @@ async fn every_instance_route_knows_an_unknown_instance() {
         delivery: nothing(),
         job: nothing(),
         key: nothing(),
+        public: nothing(),
+        user: tenant.id.clone(),
     };
     for route in ROUTES.iter().filter(|route| matches!(route.whose, Whose::Instance | Whose::Thing)) {
         let answer =
@@ -157,7 +162,8 @@ async fn the_owner_is_let_through_everywhere() {
     let (tenant, _, ids) = furnished(&server, &receiver).await;
     let ending = |route: &Route| ENDING.contains(&(route.method, route.path));
     let streams = |route: &Route| route.path.ends_with("/stream");
-    for route in ROUTES.iter().filter(|route| route.whose == Whose::Instance && !ending(route) && !streams(route)) {
+    let own = |route: &Route| matches!(route.whose, Whose::Instance | Whose::User);
+    for route in ROUTES.iter().filter(|route| own(route) && !ending(route) && !streams(route)) {
         let answer =
             tenant.client.call(route.method(), &ids.fill(route.path), route.json(|text| ids.fill(text)).as_ref()).await;
         // What the sandbox does not have (a picture, a group) may be unknown; the wall it must not meet is the owner's.

@@ -3,6 +3,7 @@
 mod breaker;
 mod crash;
 mod delivery;
+mod forwarders;
 mod neighbours;
 mod replay;
 mod retry;

@@ -12,10 +12,11 @@ use shared::{
     clock::Millis,
     domain::{
         access::Scope,
+        endpoint::{Endpoint, WEBHOOK},
         job::{self, Work},
     },
     edge::{Json, Owned, Reject, query::Params},
-    webhook::{self, Status},
+    webhook::{self, Delivery, Status},
 };
 
 use crate::Answer;
@@ -50,10 +51,11 @@ pub(crate) struct Span {
     since: String,
     until: Option<String>,
     status: Option<String>,
+    endpoint: Option<String>,
 }
 
-/// `POST …/webhook-deliveries/replay {since, until?, status?}` → 202 `{jobId}`: delivers all events between two moments
-/// once more, or those whose delivery is in the given status.
+/// `POST …/webhook-deliveries/replay {since, until?, status?, endpoint?}` → 202 `{jobId}`: delivers all events between two
+/// moments once more to the webhook, or to the forwarder with this endpoint; or those whose delivery is in the given status.
 pub(crate) async fn replay_deliveries(
     State(app): State<AppState>,
     owned: Owned,
@@ -71,10 +73,19 @@ pub(crate) async fn replay_deliveries(
     if let Some(text) = &body.status {
         status(text)?;
     }
-    if !instance.webhook.enabled {
-        return Err(Error::conflict("WEBHOOK_DISABLED", "The webhook of this instance is not enabled").into());
+    let endpoint = body.endpoint.unwrap_or_else(|| WEBHOOK.into());
+    let known = Endpoint::find(&app, &instance, &endpoint);
+    let known = known.ok_or_else(|| Error::invalid("endpoint", "endpoint must be webhook, or that of a forwarder"))?;
+    if !known.is_on() {
+        let error = match known {
+            Endpoint::Webhook(_) => Error::conflict("WEBHOOK_DISABLED", "The webhook of this instance is not enabled"),
+            Endpoint::Forwarder(_) | Endpoint::Robot(_) => {
+                Error::conflict("FORWARDER_DISABLED", "This forwarder is not enabled")
+            }
+        };
+        return Err(error.into());
     }
-    let work = Work::ReplayDeliveries { instance: instance.id.clone(), since, until, status: body.status };
+    let work = Work::ReplayDeliveries { instance: instance.id.clone(), endpoint, since, until, status: body.status };
     let job = job::start(&app, "replay_deliveries", caller.id(), &instance.id, work).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "jobId": job }))))
 }
@@ -83,9 +94,14 @@ pub(crate) async fn replay_deliveries(
 /// `statusCode`, `durationMs` and `answer` at its top.
 pub(crate) async fn test_webhook(State(app): State<AppState>, owned: Owned) -> Answer {
     let instance = owned.with(Scope::InstancesManage)?.instance;
-    let mut view = webhook::test(&app, &instance).await?.view();
+    Ok(axum::Json(tested(&webhook::test(&app, &instance, WEBHOOK).await?)))
+}
+
+/// A test call: the delivery, with its one attempt at the top.
+pub(crate) fn tested(delivery: &Delivery) -> Value {
+    let mut view = delivery.view();
     if let (Some(Value::Object(attempt)), Some(top)) = (view["attempts"].get(0).cloned(), view.as_object_mut()) {
         top.extend(attempt);
     }
-    Ok(axum::Json(view))
+    view
 }

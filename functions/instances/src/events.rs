@@ -15,10 +15,11 @@ use axum::{
 use futures_util::stream;
 use serde_json::json;
 use shared::{
-    Error, Kind as ErrorKind,
-    app::{App, AppState},
+    Error,
+    app::AppState,
     domain::{
         access::Scope,
+        cursor,
         event::{self, Event, Kind},
         instance::Instance,
     },
@@ -39,13 +40,6 @@ fn types(params: &Params) -> Result<Vec<Kind>, Error> {
     params.list("types").into_iter().map(kind).collect()
 }
 
-/// Who may only read must not be able to pair a phone.
-fn hide_codes(event: &mut Event) {
-    if let Some(data) = event.data.as_object_mut() {
-        data.remove("qrCode");
-    }
-}
-
 fn number(field: &'static str, text: &str) -> Result<u64, Error> {
     // As far as a signed number goes: what JSON and databases of users can hold.
     text.parse::<u64>()
@@ -64,7 +58,7 @@ pub(crate) async fn list_events(State(app): State<AppState>, params: Params, own
     let types = types(&params)?;
     let after = params.text("after").map(|text| number("after", text)).transpose()?;
     let deadline = app.clock.monotonic() + wait;
-    let mut seen = start(&app, &instance, after).await?;
+    let mut seen = cursor::start(&app, &instance.id, after).await?;
     let mut wanted = Vec::new();
     let mut looked = 0;
     let more = loop {
@@ -99,36 +93,9 @@ pub(crate) async fn list_events(State(app): State<AppState>, params: Params, own
     };
     let mut events = event::materialise(&app, &instance, &wanted).await?;
     if !may_pair {
-        events.iter_mut().for_each(hide_codes);
+        events.iter_mut().for_each(Event::hide_codes);
     }
     Ok(axum::Json(json!({ "events": events, "nextCursor": seen.to_string(), "hasMore": more })))
-}
-
-/// Where to read on: `after`, or before the oldest entry that is still there. Errors with 410 when the log no longer reaches
-/// back to `after`.
-async fn start(app: &App, instance: &Instance, after: Option<u64>) -> Result<u64, Error> {
-    let (store, name) = (app.store.as_ref(), instance.id.as_str());
-    let tail = app.store.tail(name).await?.seq;
-    let after = match after {
-        // Ahead of the log: as if at its end, and what comes next is seen.
-        Some(after) => after.min(tail),
-        None => {
-            let mut bucket = 0;
-            while bucket * log::BUCKET <= tail {
-                let first = log::read(store, name, (bucket * log::BUCKET).saturating_sub(1), 1).await?;
-                if let Some(first) = first.first() {
-                    return Ok(first.seq - 1);
-                }
-                bucket += 1;
-            }
-            return Ok(tail);
-        }
-    };
-    if after < tail && !log::exists(store, name, after + 1).await? {
-        return Err(Error::new(ErrorKind::Gone, "CURSOR_EXPIRED", "Events are kept for 30 days: this cursor is older")
-            .field("after"));
-    }
-    Ok(after)
 }
 
 /// `GET /api/instances/{instanceId}/events/stream`: Server-Sent Events; `Last-Event-ID` (or `after`) resumes, without either
@@ -150,7 +117,7 @@ pub(crate) async fn stream_events(
         (None, None) => None,
     };
     let seen = match after {
-        Some(after) => start(&app, &instance, Some(after)).await?,
+        Some(after) => cursor::start(&app, &instance.id, Some(after)).await?,
         None => app.store.tail(instance.id.as_str()).await?.seq,
     };
     let checked = app.clock.monotonic();
@@ -212,7 +179,7 @@ impl Reader {
                 .collect();
             let mut events = event::materialise(app, &self.instance, &wanted).await.ok()?;
             if !self.may_pair {
-                events.iter_mut().for_each(hide_codes);
+                events.iter_mut().for_each(Event::hide_codes);
             }
             self.ready.extend(events);
         }

@@ -4,6 +4,7 @@
 mod activity;
 mod deliveries;
 mod events;
+mod forwarders;
 mod history;
 mod jobs;
 mod lifecycle;
@@ -30,6 +31,10 @@ pub fn router() -> Router<AppState> {
     let created = Router::new()
         .route("/api/instances", get(manage::list_instances).post(manage::create_instance))
         .route("/api/instances/{instanceId}/messages", post(messages::send_message))
+        .route(
+            "/api/instances/{instanceId}/forwarders",
+            get(forwarders::list_forwarders).post(forwarders::create_forwarder),
+        )
         .route("/api/instances/{instanceId}/webhook-deliveries/{deliveryId}/replay", post(deliveries::replay_delivery))
         .route("/api/instances/{instanceId}/webhook-deliveries/replay", post(deliveries::replay_deliveries))
         .route("/api/instances/{instanceId}/sandbox/receive", post(sandbox::receive_message))
@@ -53,6 +58,11 @@ pub fn router() -> Router<AppState> {
         .route("/api/instances/{instanceId}/events/stream", get(events::stream_events))
         .route("/api/instances/{instanceId}/webhook-deliveries", get(deliveries::list_deliveries))
         .route("/api/instances/{instanceId}/webhook/test", post(deliveries::test_webhook))
+        .route(
+            "/api/instances/{instanceId}/forwarders/{forwarderId}",
+            put(forwarders::update_forwarder).delete(forwarders::delete_forwarder),
+        )
+        .route("/api/instances/{instanceId}/forwarders/{forwarderId}/test", post(forwarders::test_forwarder))
         .route("/api/instances/{instanceId}/sandbox/scan", post(sandbox::scan_qr))
         .route("/api/instances/{instanceId}/sandbox/outbox", get(sandbox::list_outbox))
         .route("/api/instances/{instanceId}/sandbox/disconnect", post(sandbox::disconnect_line))

@@ -14,13 +14,14 @@ use shared::{
     domain::{
         access::{Caller, Scope},
         activity::{self, Action as Noted},
+        endpoint::WEBHOOK,
         im,
         instance::{self, Instance, Mode},
-        job,
+        job, juhe,
         register::{self, New},
         view,
     },
-    edge::{Allocated, Json, Json2, Owned, Reject, query::Params},
+    edge::{Allocated, Json2, Owned, Reject, query::Params},
     id::InstanceId,
     store::{Change, CommitError, Cond, Item, Unit, Write, keys},
     webhook,
@@ -28,11 +29,27 @@ use shared::{
 
 use crate::{Answer, settings::Settings};
 
+/// What an instance is for as long as it lives.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Create {
+pub(crate) struct Fixed {
     platform: Option<Platform>,
     transport: Option<Transport>,
     mode: Option<Mode>,
+}
+
+impl Fixed {
+    /// Refuses another platform, transport or mode than the instance has.
+    fn check(&self, instance: &Instance) -> shared::Result<()> {
+        let differs = [
+            ("platform", self.platform.is_some_and(|platform| platform != instance.platform)),
+            ("transport", self.transport.is_some_and(|transport| transport != instance.transport)),
+            ("mode", self.mode.is_some_and(|mode| mode != instance.mode)),
+        ];
+        match differs.into_iter().find(|(_, differs)| *differs) {
+            Some((field, _)) => Err(Error::invalid(field, format!("{field} cannot be changed")).code("IMMUTABLE")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// `POST /api/instances` → 201.
@@ -40,7 +57,7 @@ pub(crate) async fn create_instance(
     State(app): State<AppState>,
     caller: Caller,
     allocated: Allocated,
-    Json2(body, settings): Json2<Create, Settings>,
+    Json2(body, settings): Json2<Fixed, Settings>,
 ) -> Result<(StatusCode, axum::Json<Value>), Reject> {
     caller.require(Scope::InstancesManage)?;
     if caller.is_limited_to_instances() {
@@ -72,7 +89,10 @@ pub(crate) async fn create_instance(
     };
     let instance = match (platform, mode) {
         (Platform::Im, Mode::Live) => im::account::create(&app, &caller.user, instance).await?,
-        _ => register::create(&app, instance, None).await?,
+        _ => {
+            let claim = juhe::device::claim(&app, &instance).await?;
+            register::create(&app, instance, claim).await?
+        }
     };
     let generated = match generated {
         Some(_) => instance.webhook.live_secrets(&app, &instance.id)?.into_iter().next(),
@@ -111,12 +131,14 @@ pub(crate) async fn get_capabilities(Owned { instance, .. }: Owned) -> Answer {
 pub(crate) async fn update_instance(
     State(app): State<AppState>,
     owned: Owned,
-    Json(settings): Json<Settings>,
+    Json2(fixed, settings): Json2<Fixed, Settings>,
 ) -> Answer {
     let Owned { mut instance, .. } = owned.with(Scope::InstancesManage)?;
+    fixed.check(&instance)?;
     let before = instance.updated_at;
-    let reachable = (instance.webhook.enabled, instance.webhook.url.clone());
+    let (reachable, was) = ((instance.webhook.enabled, instance.webhook.url.clone()), instance.clone());
     settings.apply(&app, &mut instance)?;
+    juhe::device::check_same(&app, &was, &instance)?;
     // Strictly later, so that the condition tells two changes within a millisecond apart.
     instance.updated_at = Millis(app.clock.now().0.max(before.0 + 1));
     let reconfigure = Command::new(instance.id.clone(), Action::Reconfigure);
@@ -136,7 +158,7 @@ pub(crate) async fn update_instance(
     match app.store.commit(unit).await {
         Ok(_) => {
             if reachable != (instance.webhook.enabled, instance.webhook.url.clone())
-                && let Err(error) = webhook::settings_changed(&app, &instance).await
+                && let Err(error) = webhook::settings_changed(&app, &instance.id, WEBHOOK).await
             {
                 // The change itself is durable: what waits for the webhook comes to it at its next timer.
                 tracing::warn!(instance = %instance.id, %error, "waiting deliveries were not woken");

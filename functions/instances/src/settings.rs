@@ -15,14 +15,17 @@ use shared::{
 };
 
 /// An explicit `null` is not the same as nothing.
-fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Settings {
-    pub(crate) name: Option<String>,
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) name: Option<Option<String>>,
     #[serde(deserialize_with = "nullable")]
     pub(crate) description: Option<Option<String>>,
     #[serde(deserialize_with = "nullable")]
@@ -78,27 +81,37 @@ impl Flags {
         set(&mut webhook.notify_sent, self.notify_sent);
         set(&mut webhook.notify_delivery, self.notify_delivery);
         set(&mut webhook.notify_read, self.notify_read);
-        if let Some(retries) = self.max_retries {
-            if retries > 20 {
-                return Err(Error::invalid("maxRetries", "maxRetries must be 0 to 20"));
-            }
-            webhook.max_retries = retries;
+        if let Some(given) = self.max_retries {
+            webhook.max_retries = retries(given)?;
         }
-        if let Some(interval) = self.retry_interval {
-            if !(1_000..=86_400_000).contains(&interval) {
-                return Err(Error::invalid("retryInterval", "retryInterval must be 1000 to 86400000 milliseconds"));
-            }
-            webhook.retry_interval = interval;
+        if let Some(given) = self.retry_interval {
+            webhook.retry_interval = retry_interval(given)?;
         }
         Ok(())
     }
+}
+
+/// Attempts after the first.
+pub(crate) fn retries(given: u32) -> Result<u32> {
+    if given > 20 {
+        return Err(Error::invalid("maxRetries", "maxRetries must be 0 to 20"));
+    }
+    Ok(given)
+}
+
+/// Milliseconds before the first of them.
+pub(crate) fn retry_interval(given: u64) -> Result<u64> {
+    if !(1_000..=86_400_000).contains(&given) {
+        return Err(Error::invalid("retryInterval", "retryInterval must be 1000 to 86400000 milliseconds"));
+    }
+    Ok(given)
 }
 
 impl Settings {
     /// Checks everything that is given and puts it into the instance. What is not given stays.
     pub(crate) fn apply(self, app: &App, instance: &mut Instance) -> Result<()> {
         if let Some(name) = &self.name {
-            instance.name = name_of(name)?;
+            instance.name = name_of(name.as_deref().unwrap_or_default())?;
         }
         if let Some(description) = self.description {
             instance.description = compose::optional("description", description, 1000)?;
@@ -140,11 +153,11 @@ impl Settings {
             .apply(instance)?;
             secret = nested.secret.or(secret);
             if let Some(events) = nested.events {
-                instance.webhook.events = Some(globs(events)?);
+                instance.webhook.events = Some(globs("webhookEvents", events)?);
             }
         }
         if let Some(events) = self.webhook_events {
-            instance.webhook.events = events.map(globs).transpose()?;
+            instance.webhook.events = events.map(|events| globs("webhookEvents", events)).transpose()?;
         }
         // An empty secret keeps the old one, as in the original.
         if let Some(secret) = compose::optional("webhookSecret", secret, 255)? {
@@ -192,16 +205,14 @@ fn name_of(text: &str) -> Result<String> {
     compose::text("name", name, 100)
 }
 
-fn globs(globs: Vec<String>) -> Result<Vec<String>> {
+/// Globs over event names.
+pub(crate) fn globs(field: &'static str, globs: Vec<String>) -> Result<Vec<String>> {
     if globs.len() > 50 {
-        return Err(Error::invalid("webhookEvents", "webhookEvents must have at most 50 entries"));
+        return Err(Error::invalid(field, format!("{field} must have at most 50 entries")));
     }
     for glob in &globs {
         if glob.is_empty() || glob.len() > 100 || Glob::new(glob).is_err() {
-            return Err(Error::invalid(
-                "webhookEvents",
-                "webhookEvents must be event names or globs such as message_*",
-            ));
+            return Err(Error::invalid(field, format!("{field} must be event names or globs such as message_*")));
         }
     }
     Ok(globs)

@@ -10,13 +10,14 @@ use serde_json::json;
 use shared::{
     app::AppState,
     domain::{
-        im, instance,
+        contact, im, instance,
         job::{self, Body, Status, Work},
+        juhe::{self, intake::Delivery},
     },
     error::{Error, Result},
     id::JobId,
     store::{Queue, Received},
-    webhook,
+    webhook::{self, Wanted},
 };
 
 /// How long a receive waits for messages.
@@ -24,8 +25,15 @@ const POLL: Duration = Duration::from_secs(20);
 /// How long to wait after the queue failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The local loop: works until the app closes.
+/// Receives at a time: while some groups are worked off, others are not kept waiting.
+const CONSUMERS: usize = 4;
+
+/// The local loops: work until the app closes.
 pub async fn run(app: AppState) {
+    futures_util::future::join_all((0..CONSUMERS).map(|_| consume(&app))).await;
+}
+
+async fn consume(app: &AppState) {
     while !app.closing.is_cancelled() {
         let received = tokio::select! {
             received = app.queues.receive(Queue::Jobs, 10, POLL) => received,
@@ -33,7 +41,7 @@ pub async fn run(app: AppState) {
         };
         match received {
             Ok(messages) => {
-                handle(&app, messages).await;
+                handle(app, messages).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the job queue does not answer");
@@ -64,29 +72,48 @@ pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
 }
 
 async fn group(app: &AppState, messages: Vec<Received>) -> Vec<String> {
-    let mut left = messages.into_iter();
-    for message in left.by_ref() {
-        match one(app, &message).await {
+    let mut left = messages.as_slice();
+    while let Some(first) = left.first() {
+        let together = deliveries(left);
+        let (done, result) = match together.len() {
+            0 | 1 => (1, one(app, first).await),
+            many => (many, juhe::apply::run(app, &together).await),
+        };
+        match result {
             Ok(()) => {
-                if let Err(error) = app.queues.delete(&message.receipt).await {
-                    tracing::warn!(%error, "a finished job will be looked at again");
+                let (over, rest) = left.split_at(done);
+                let deletes = over.iter().map(|message| app.queues.delete(&message.receipt));
+                for deleted in futures_util::future::join_all(deletes).await {
+                    if let Err(error) = deleted {
+                        tracing::warn!(%error, "a finished job will be looked at again");
+                    }
                 }
+                left = rest;
             }
             Err(error) => {
-                tracing::warn!(%error, receives = message.receives, "job failed, will be tried again");
-                let mut back = vec![message];
-                back.extend(left);
-                let delay = Duration::from_secs(u64::from(back[0].receives.min(6)) * 5);
-                for message in &back {
+                tracing::warn!(%error, receives = first.receives, "job failed, will be tried again");
+                let delay = Duration::from_secs(u64::from(first.receives.min(6)) * 5);
+                for message in left {
                     if let Err(error) = app.queues.release(&message.receipt, delay).await {
                         tracing::warn!(%error, "a job stays invisible until its time is over");
                     }
                 }
-                return back.into_iter().map(|message| message.receipt.handle).collect();
+                return left.iter().map(|message| message.receipt.handle.clone()).collect();
             }
         }
     }
     Vec::new()
+}
+
+/// The notifications at the front, which are applied together: one write costs as much as ten. Those that failed before go
+/// one by one, so that a bad one does not hold up the others.
+fn deliveries(messages: &[Received]) -> Vec<Delivery> {
+    let fresh = messages.iter().take_while(|message| message.receives == 1);
+    let read = fresh.map_while(|message| match message.decode::<Body>() {
+        Ok(Body { job: None, work: Work::Juhe(delivery), .. }) => Some(*delivery),
+        _ => None,
+    });
+    read.collect()
 }
 
 /// Does one piece of work. An error is a fault of ours: the message comes back.
@@ -102,8 +129,10 @@ async fn one(app: &AppState, message: &Received) -> Result<()> {
 async fn background(app: &AppState, _message: &Received, work: Work) -> Result<()> {
     match work {
         Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, seq).await,
+        Work::Juhe(delivery) => juhe::apply::run(app, &[*delivery]).await,
+        Work::JuheOwn { instance, own, after } => juhe::apply::claim_own(app, &instance, &own, after).await,
         Work::ImDisband { channel } => im::group::disband(app, &channel).await,
-        Work::ReplayDeliveries { .. } => Err(Error::internal("this work has a job")),
+        Work::ReplayDeliveries { .. } | Work::SyncContacts { .. } => Err(Error::internal("this work has a job")),
     }
 }
 
@@ -114,15 +143,15 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> 
         return Ok(());
     }
     let outcome = match work {
-        Work::ReplayDeliveries { instance, since, until, status } => {
+        Work::ReplayDeliveries { instance, endpoint, since, until, status } => {
             let Some(instance) = instance::find(app, &instance).await? else {
                 return job::finish(app, id, Err(instance::unknown())).await;
             };
             let mut cursor = job.cursor;
             loop {
                 app.queues.extend(&message.receipt, Queue::Jobs.visibility()).await?;
-                let step =
-                    webhook::replay_range(app, &instance, since, until, status.as_deref(), cursor.as_ref()).await;
+                let wanted = Wanted { endpoint: &endpoint, since, until, status: status.as_deref() };
+                let step = webhook::replay_range(app, &instance, &wanted, cursor.as_ref()).await;
                 match step {
                     Ok(step) if step.next.is_some() => {
                         job::progress(app, id, step.progress, step.next.clone()).await?;
@@ -133,7 +162,23 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> 
                 }
             }
         }
-        Work::ImFanOut { .. } | Work::ImDisband { .. } => Err(Error::internal("nobody waits for this work")),
+        Work::SyncContacts { user, platform } => {
+            let mut cursor = job.cursor;
+            loop {
+                app.queues.extend(&message.receipt, Queue::Jobs.visibility()).await?;
+                match contact::sync::step(app, &user, platform, cursor.as_ref()).await {
+                    Ok(step) if step.next.is_some() => {
+                        job::progress(app, id, step.progress, step.next.clone()).await?;
+                        cursor = step.next;
+                    }
+                    Ok(step) => break Ok(step.result),
+                    Err(error) => break Err(error),
+                }
+            }
+        }
+        Work::Juhe(_) | Work::JuheOwn { .. } | Work::ImFanOut { .. } | Work::ImDisband { .. } => {
+            Err(Error::internal("nobody waits for this work"))
+        }
     };
     match outcome {
         // A fault of ours: the message comes back, and the job goes on where it was.

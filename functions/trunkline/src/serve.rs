@@ -22,6 +22,8 @@ use crate::{home, logging, telemetry};
 const FLUSH: Duration = Duration::from_secs(1);
 /// How long open requests may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long clients of sockets may take to answer the goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 pub(crate) async fn serve(config: Config) -> Result<()> {
     logging::start(&config);
@@ -93,6 +95,9 @@ fn routes() -> Router<AppState> {
 async fn stop(server: JoinHandle<std::io::Result<()>>, worker: Worker, tasks: [JoinHandle<()>; 4], app: &AppState) {
     if tokio::time::timeout(DRAIN, server).await.is_err() {
         tracing::warn!("some requests were cut off");
+    }
+    if tokio::time::timeout(GOODBYE, realtime::closed(app)).await.is_err() {
+        tracing::warn!("some sockets were cut off");
     }
     worker.stop().await;
     for task in tasks {

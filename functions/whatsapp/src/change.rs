@@ -55,7 +55,7 @@ pub(crate) async fn send_reaction(
     let emoji = compose::optional("emoji", Some(body.emoji), 32)?.unwrap_or_default();
     let message = target(&app, &owned.instance, &body.message_id).await?;
     let content = Content::Reaction { target: message.platform_id().to_owned(), emoji };
-    accept(&app, &owned.instance, &message.remote_jid, content, options, &ulid).await
+    accept(&app, &owned, &message.remote_jid, content, options, &ulid).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,7 +82,7 @@ pub(crate) async fn edit_message(
         return Err(Error::conflict("NOT_TEXT", "Only text messages can be edited").into());
     }
     let content = Content::Edit { target: message.platform_id().to_owned(), text };
-    accept(&app, &owned.instance, &message.remote_jid, content, Options::default(), &ulid).await
+    accept(&app, &owned, &message.remote_jid, content, Options::default(), &ulid).await
 }
 
 /// `DELETE …/messages/{messageId}` → `{id}`: takes a message back, for everybody. One that waits for its time is not sent.
@@ -99,5 +99,5 @@ pub(crate) async fn revoke_message(
         return Ok(axum::Json(body).into_response());
     }
     let content = Content::Revoke { target: message.platform_id().to_owned() };
-    accept(&app, &owned.instance, &message.remote_jid, content, Options::default(), &ulid).await
+    accept(&app, &owned, &message.remote_jid, content, Options::default(), &ulid).await
 }

@@ -42,12 +42,11 @@ pub(crate) async fn send_file(
     request: Request,
 ) -> Result<Response, Reject> {
     let owned = owned.with(Scope::MessagesSend)?;
-    let instance = owned.instance;
     let path = request.uri().path().to_owned();
     let form = Multipart::from_request(request, &app).await.map_err(|error| {
         Error::new(Kind::Invalid, "BAD_REQUEST", "The body must be multipart/form-data").source(error)
     })?;
-    let form = read(&app, &instance, form).await?;
+    let form = read(&app, &owned.instance, form).await?;
     let (stored, filename) = form.file.ok_or_else(|| Error::invalid("file", "File is required"))?;
     if stored.size == 0 {
         return Err(Error::invalid("file", "The file is empty").into());
@@ -67,7 +66,7 @@ pub(crate) async fn send_file(
     let user = owned.caller.id().clone();
     let options = form.options;
     idempotent::run(&app, &user, &format!("POST {path}"), key.as_deref(), &hash, async |allocated| {
-        match accept(&app, &instance, &phone, content, options, &allocated.0).await {
+        match accept(&app, &owned, &phone, content, options, &allocated.0).await {
             Ok(response) => response,
             Err(reject) => reject.into_response(),
         }

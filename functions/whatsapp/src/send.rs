@@ -13,10 +13,9 @@ use shared::{
         access::Scope,
         compose::{self, MediaSource, Options},
         content::Content,
-        instance::Instance,
         send::{self, Draft},
     },
-    edge::{Allocated, Json2, OwnedWhatsapp, Reject},
+    edge::{Allocated, Json2, Owned, OwnedWhatsapp, Reject},
 };
 
 use crate::CountedInLog;
@@ -24,14 +23,16 @@ use crate::CountedInLog;
 /// Accepts a message and answers `{id, status}`: the id is the platform's, and final.
 pub(crate) async fn accept(
     app: &AppState,
-    instance: &Instance,
+    owned: &Owned,
     phone: &str,
     content: Content,
     options: Options,
     ulid: &str,
 ) -> Result<Response, Reject> {
+    let instance = &owned.instance;
     let to = compose::recipient(instance, "phone", phone)?;
-    let draft = options.apply(app, instance, Draft { api_call: true, ..Draft::new(to, content) })?;
+    let draft = Draft { api_call: true, user_limits: owned.user_limits(), ..Draft::new(to, content) };
+    let draft = options.apply(app, instance, draft)?;
     let message = send::accept(app, instance, draft, ulid).await?;
     let body = json!({
         "id": message.platform_id(),
@@ -68,7 +69,7 @@ pub(crate) async fn send_text(
     let message = body.message.filter(|text| !text.trim().is_empty());
     let (phone, text) = both(body.phone, message, "Phone and message are required").map_err(named("message"))?;
     let content = Content::Text { text: compose::text("message", &text, 65_536)? };
-    accept(&app, &owned.instance, &phone, content, options, &ulid).await
+    accept(&app, &owned, &phone, content, options, &ulid).await
 }
 
 /// Names the field where the text speaks of two.
@@ -111,7 +112,7 @@ pub(crate) async fn send_media(
         kind: None,
     };
     let content = compose::media(&app, &owned.instance, source).await?;
-    accept(&app, &owned.instance, &phone, content, options, &ulid).await
+    accept(&app, &owned, &phone, content, options, &ulid).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,7 +133,7 @@ pub(crate) async fn send_location(
 ) -> Result<Response, Reject> {
     let owned = owned.with(Scope::MessagesSend)?;
     let content = compose::location(body.latitude, body.longitude, body.name, body.address)?;
-    accept(&app, &owned.instance, &body.phone, content, options, &ulid).await
+    accept(&app, &owned, &body.phone, content, options, &ulid).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -160,7 +161,7 @@ pub(crate) async fn send_contact(
         name: compose::text("contact.name", &body.contact.name, 255)?,
         phone: compose::text("contact.phone", &body.contact.phone, 64)?,
     };
-    accept(&app, &owned.instance, &body.phone, content, options, &ulid).await
+    accept(&app, &owned, &body.phone, content, options, &ulid).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -181,5 +182,5 @@ pub(crate) async fn send_poll(
 ) -> Result<Response, Reject> {
     let owned = owned.with(Scope::MessagesSend)?;
     let content = compose::poll(&body.question, &body.options, body.multiple)?;
-    accept(&app, &owned.instance, &body.phone, content, options, &ulid).await
+    accept(&app, &owned, &body.phone, content, options, &ulid).await
 }

@@ -1,10 +1,11 @@
-//! Commands of one instance, in the order in which they came: sends and questions that stand together run together, everything
-//! else waits for what is before it and holds up what is behind it.
+//! Commands of one instance, in the order in which they came: sends and questions may run together, everything else waits for
+//! what is before it and holds up what is behind it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use shared::{
     Error, Result,
+    clock::Millis,
     connector::{Action, COMMAND_VERSION, Command, Request},
     domain::job::{self, Status},
     id::JobId,
@@ -13,7 +14,7 @@ use shared::{
 
 use crate::{
     port::Port,
-    sending::{self, From, Send},
+    sending::{From, Send},
 };
 
 /// Pause before a command that we do not understand is shown again: perhaps to a newer worker.
@@ -45,13 +46,9 @@ pub(crate) enum Pending {
     Control(Receipt, Control),
 }
 
-/// What to do next.
+/// What changes the line, with its message in the queue.
 #[derive(Debug)]
-pub(crate) enum Next {
-    /// Sends and questions that may run now.
-    Together(Vec<Send>, Vec<Question>),
-    Control(Receipt, Control),
-}
+pub(crate) struct Turn(pub(crate) Receipt, pub(crate) Control);
 
 #[derive(Debug, Default)]
 pub(crate) struct Commands(VecDeque<Pending>);
@@ -79,33 +76,85 @@ impl Commands {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether [`Commands::next`] would begin a send.
-    pub(crate) fn sends_next(&self) -> bool {
-        let mut next = self.0.iter().take_while(|pending| !matches!(pending, Pending::Control(..)));
-        next.any(|pending| matches!(pending, Pending::Send(_)))
-    }
-
-    /// Takes out what comes next.
-    pub(crate) fn next(&mut self) -> Option<Next> {
-        let (mut sends, mut questions) = (Vec::new(), Vec::new());
-        while let Some(pending) = self.0.pop_front() {
+    /// Takes out the questions that nothing is before which changes the line.
+    pub(crate) fn questions(&mut self) -> Vec<Question> {
+        if !self.0.iter().any(|pending| matches!(pending, Pending::Ask(_))) {
+            return Vec::new();
+        }
+        let (mut questions, mut rest) = (Vec::new(), VecDeque::with_capacity(self.0.len()));
+        let mut passed = false;
+        for pending in self.0.drain(..) {
             match pending {
-                Pending::Send(send) => sends.push(send),
-                Pending::Ask(question) => questions.push(question),
-                Pending::Control(receipt, control) if sends.is_empty() && questions.is_empty() => {
-                    return Some(Next::Control(receipt, control));
-                }
-                control @ Pending::Control(..) => {
-                    self.0.push_front(control);
-                    break;
+                Pending::Ask(question) if !passed => questions.push(question),
+                pending => {
+                    passed |= matches!(pending, Pending::Control(..));
+                    rest.push_back(pending);
                 }
             }
         }
-        (!sends.is_empty() || !questions.is_empty()).then_some(Next::Together(sends, questions))
+        self.0 = rest;
+        questions
+    }
+
+    /// Takes out the next send, if it is first.
+    pub(crate) fn next_send(&mut self) -> Option<Send> {
+        match self.0.pop_front()? {
+            Pending::Send(send) => Some(send),
+            other => {
+                self.0.push_front(other);
+                None
+            }
+        }
+    }
+
+    /// Whether what comes next changes the line.
+    pub(crate) fn turn_is_next(&self) -> bool {
+        matches!(self.0.front(), Some(Pending::Control(..)))
+    }
+
+    /// Takes out what comes next, if it changes the line.
+    pub(crate) fn next_turn(&mut self) -> Option<Turn> {
+        match self.0.pop_front()? {
+            Pending::Control(receipt, control) => Some(Turn(receipt, control)),
+            other => {
+                self.0.push_front(other);
+                None
+            }
+        }
+    }
+
+    fn sends(&self) -> impl DoubleEndedIterator<Item = &Send> {
+        self.0.iter().filter_map(|pending| match pending {
+            Pending::Send(send) => Some(send),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn any_sends(&self) -> bool {
+        self.sends().next().is_some()
+    }
+
+    /// Whether one of the sends is on its way for long.
+    pub(crate) fn any_late(&self, now: Millis) -> bool {
+        self.sends().any(|send| send.is_late(now))
+    }
+
+    /// Copies of the sends up to the last one that `due` says.
+    pub(crate) fn sends_up_to(&self, due: impl Fn(&Send) -> bool) -> Vec<Send> {
+        let behind = self.sends().rev().take_while(|send| !due(send)).count();
+        let wanted = self.sends().count() - behind;
+        self.sends().take(wanted).cloned().collect()
+    }
+
+    /// Takes out the send of this message. `false`: it is not here.
+    pub(crate) fn remove_send(&mut self, message: &str) -> bool {
+        let is_it = |pending: &Pending| matches!(pending, Pending::Send(send) if send.message == message);
+        let at = self.0.iter().position(is_it);
+        at.and_then(|at| self.0.remove(at)).is_some()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -119,21 +168,17 @@ fn understand(message: &Received) -> Option<Pending> {
         Action::Logout => Pending::Control(receipt, Control::Logout),
         Action::Delete { job } => Pending::Control(receipt, Control::Delete(job)),
         Action::Ask { job, request } => Pending::Ask(Question { receipt, receives: message.receives, job, request }),
-        Action::Send { .. } => {
-            Pending::Send(sending::of(command, From::Queue { receipt, receives: message.receives })?)
-        }
+        Action::Send { .. } => Pending::Send(Send::of(command, From::Queue(receipt))?),
     })
 }
 
 /// Asks the platform, writes the answer into the job, and only then acknowledges.
 pub(crate) async fn ask(port: Arc<Port>, question: Question) {
     let Question { receipt, receives, job, request } = question;
-    let answer = match before(&port, receives, &job, &request).await {
-        Ok(Some(answer)) => answer,
-        Ok(None) => {
-            port.acknowledge(&receipt).await;
-            return;
-        }
+    let answer = match answer(&port, receives, &job, &request).await {
+        Ok(Asked::Answer(answer)) => answer,
+        Ok(Asked::Over) => return port.acknowledge(&receipt).await,
+        Ok(Asked::NotOurs) => return port.release(&receipt, Duration::ZERO).await,
         Err(error) => Err(error),
     };
     match job::finish(port.app(), &job, answer).await {
@@ -145,27 +190,46 @@ pub(crate) async fn ask(port: Arc<Port>, question: Question) {
     }
 }
 
-type Answer = Result<serde_json::Value>;
+/// What became of a question.
+enum Asked {
+    Answer(Result<serde_json::Value>),
+    /// Its job has ended already.
+    Over,
+    /// The lease is over: whoever owns the instance now answers.
+    NotOurs,
+}
 
-/// The answer; `None` if the job is over.
-async fn before(port: &Port, receives: u32, job: &JobId, request: &Request) -> Result<Option<Answer>> {
+/// Asks. Errors are answers, too: then it was certainly not asked.
+async fn answer(port: &Port, receives: u32, job: &JobId, request: &Request) -> Result<Asked> {
+    let again = may_be_repeated(request);
     if receives > 1 {
-        let over = job::get(port.app(), job).await?;
-        if over.is_none_or(|job| matches!(job.status, Status::Done | Status::Failed)) {
-            return Ok(None);
-        }
-        if !may_be_repeated(request) {
+        let job = job::get(port.app(), job).await?;
+        let Some(job) = job.filter(|job| !matches!(job.status, Status::Done | Status::Failed)) else {
+            return Ok(Asked::Over);
+        };
+        if !again && job.status == Status::Running {
             let error = Error::unavailable("asked before a crash");
-            return Ok(Some(Err(error.code("OUTCOME_UNKNOWN"))));
+            return Ok(Asked::Answer(Err(error.code("OUTCOME_UNKNOWN"))));
         }
     }
-    let Some(line) = port.line().filter(|_| port.lease_is_valid()) else {
+    if !port.lease_is_valid() {
+        return Ok(Asked::NotOurs);
+    }
+    let Some(line) = port.line() else {
         let text = format!("Instance {} not ready", port.owner.id());
-        return Ok(Some(Err(Error::conflict("INSTANCE_NOT_READY", text))));
+        return Ok(Asked::Answer(Err(Error::conflict("INSTANCE_NOT_READY", text))));
     };
+    if !again {
+        // Whoever gets this command after a crash must know that it was asked. One that was only given back is asked then.
+        job::progress(port.app(), job, 0, None).await?;
+        if !port.lease_is_valid() {
+            return Err(Error::unavailable("the lease is over"));
+        }
+    }
     let limit = port.context.settings.ask;
     let answer = tokio::time::timeout(limit, line.ask(request.clone())).await;
-    Ok(Some(answer.unwrap_or_else(|_| Err(Error::unavailable("the platform did not answer").code("PLATFORM_TIMEOUT")))))
+    let late = || Err(Error::unavailable("the platform did not answer").code("PLATFORM_TIMEOUT"));
+    Ok(Asked::Answer(answer.unwrap_or_else(|_| late())))
 }
 
 /// Whether asking twice is the same as asking once.

@@ -16,8 +16,8 @@ use crate::{
     Context,
     commands::Control,
     in_hand::EXTEND_EVERY,
+    parking,
     port::Port,
-    sending,
     supervisor::{Mail, Supervisor},
 };
 
@@ -50,6 +50,8 @@ impl Supervisor {
             };
         };
         match control {
+            // Somebody else holds the line of a reported one.
+            Control::Start | Control::Reconnect if instance.is_reported() => Ok(()),
             Control::Start if instance.deleting => Ok(()),
             Control::Start => {
                 self.wanted = true;
@@ -83,7 +85,7 @@ impl Supervisor {
             Control::Logout => {
                 self.log_out().await;
                 self.port.check(self.port.owner.logged_out().await)?;
-                sending::fail_parked(&self.port).await;
+                parking::fail_all(&self.port).await;
                 Ok(())
             }
             Control::Delete(job) => {
@@ -140,14 +142,30 @@ async fn extending<T>(port: &Port, work: impl Future<Output = T>) -> T {
 
 /// Commands for an instance that is not there: deleted, or never was.
 pub(crate) async fn answer_for_nobody(context: &Context, id: &InstanceId, mut mail: mpsc::Receiver<Mail>) {
-    while let Ok(Some(mail)) = tokio::time::timeout(NOBODY, mail.recv()).await {
+    while let Some(mail) = last_mail(&mut mail).await {
         answer(context, id, mail).await;
     }
-    // What came in at the last moment is not left to time out.
+}
+
+/// Commands for an instance that somebody else owns, or will own: they are theirs to do.
+pub(crate) async fn give_back(context: &Context, id: &InstanceId, mut mail: mpsc::Receiver<Mail>) {
+    while let Some(mail) = last_mail(&mut mail).await {
+        let Mail::Commands(received) = mail else { continue };
+        for message in received {
+            if let Err(error) = context.app.queues.release(&message.receipt, AGAIN_AFTER).await {
+                tracing::debug!(instance = %id, %error, "a command was not given back");
+            }
+        }
+    }
+}
+
+/// The next mail for a task that ends soon. What comes in at the last moment is not left to time out.
+async fn last_mail(mail: &mut mpsc::Receiver<Mail>) -> Option<Mail> {
+    if let Ok(next) = tokio::time::timeout(NOBODY, mail.recv()).await {
+        return next;
+    }
     mail.close();
-    while let Some(mail) = mail.recv().await {
-        answer(context, id, mail).await;
-    }
+    mail.recv().await
 }
 
 async fn answer(context: &Context, id: &InstanceId, mail: Mail) {

@@ -3,7 +3,7 @@
 //! * [`Worker::start`] follows the lease: for every shard that it owns it starts the shard's instances and receives its
 //!   command queue ([`shard`]).
 //! * A supervisor takes its instance over, opens the line, and lets commands and updates happen in their order
-//!   (`supervisor`, `commands`, `sending`, `emitter`).
+//!   (`supervisor`, `traffic`, `commands`, `sending`, `emitter`).
 //! * What is durable, and how, is the domain's business: `shared::domain::owner`.
 //!
 //! What must not live here: anything about one platform (those are connectors), and how things are stored.
@@ -15,14 +15,17 @@ mod dead;
 mod emitter;
 mod gauges;
 mod in_hand;
+mod lanes;
 mod lease;
 mod lines;
 mod locks;
+mod parking;
 mod port;
 mod registry;
 mod sending;
 mod shard;
 mod supervisor;
+mod traffic;
 
 #[cfg(test)]
 mod tests;

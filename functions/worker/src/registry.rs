@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use connector_im::ImConnector;
 use connector_sandbox::SandboxConnector;
 use shared::{
     Result,
     address::Platform,
-    app::App,
+    app::AppState,
     capability::Transport,
     connector::Connector,
     domain::instance::{Instance, Mode},
@@ -40,7 +41,7 @@ impl Connectors {
 }
 
 /// All connectors that a worker links.
-pub fn connectors(app: &App) -> Result<Connectors> {
+pub fn connectors(app: &AppState) -> Result<Connectors> {
     let sandbox = SandboxConnector::new(Arc::clone(&app.store), Arc::clone(&app.clock))?;
-    Ok(Connectors::new(Arc::new(sandbox)))
+    Ok(Connectors::new(Arc::new(sandbox)).with(Arc::new(ImConnector::new(Arc::clone(app))?)))
 }

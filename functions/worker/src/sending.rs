@@ -1,8 +1,10 @@
-//! Sends: of one command at a time within a chat, of many chats at once.
+//! One attempt to send: what is looked at before, the line, and what becomes durable of it.
+//!
+//! An attempt that takes long does not wait for its outcome to be counted, nor does it keep others of its instance in the
+//! queue: its command moves into a row of its own ([`From::Parked`]) while the attempt goes on.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use futures_util::future::join_all;
 use shared::{
     Error, Result,
     capability::Ids,
@@ -10,9 +12,10 @@ use shared::{
     connector::{Command, Outgoing, Sent},
     domain::{
         instance::Status,
-        owner::{self, SendRow, Settle},
+        message::DEADLINE_MS,
+        owner::{SendRow, Settle},
     },
-    store::{CommitError, Key, Receipt},
+    store::{CommitError, Key, Receipt, keys},
 };
 
 use crate::{
@@ -20,36 +23,43 @@ use crate::{
     port::Port,
 };
 
-/// Parked sends that are read at once.
-const PARKED_PAGE: usize = 100;
-/// A send that was received that often and still cannot go out is parked.
-const PARK_AFTER: u32 = 5;
+/// A send that is not done that long after its acceptance is counted without waiting for its outcome: the statistics are to
+/// be right within 5 s (spec/http.md, "stats").
+pub(crate) const COUNT_AFTER: Duration = Duration::from_millis(1500);
+/// An attempt that begins late has at least that long before it is counted as one that takes long.
+const GRACE: Duration = Duration::from_millis(250);
 /// Pause before a send is tried again whose outcome nobody knows, or while the store does not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Pauses grow with the number of receives up to that.
+/// Pauses grow with the number of tries up to that.
 const AGAIN_MOST: Duration = Duration::from_secs(15);
+/// Tries of a step that the store did not answer: every step may be repeated, an attempt on the line better not.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a send is removed from once its outcome is durable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum From {
-    Queue { receipt: Receipt, receives: u32 },
+    Queue(Receipt),
     Parked(Key),
 }
 
 /// One send.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Send {
     pub(crate) from: From,
     pub(crate) message: String,
     pub(crate) accepted: Millis,
     pub(crate) deadline: Millis,
     pub(crate) outgoing: Outgoing,
+    /// Attempts in a row that ended without anybody knowing how.
+    pub(crate) tries: u32,
 }
 
 /// How it went on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Went {
+pub(crate) enum Went {
     Settled,
+    /// It waits in a row of its own until there is a line.
     Parked,
     /// Not now: again after that.
     Again(Duration),
@@ -58,19 +68,57 @@ enum Went {
 }
 
 impl Send {
-    fn settle(&self) -> Settle {
+    /// A send, if the command is one.
+    pub(crate) fn of(command: Command, from: From) -> Option<Self> {
+        match command.action {
+            shared::connector::Action::Send { message, accepted, deadline, outgoing } => {
+                Some(Self { from, message, accepted, deadline, outgoing: *outgoing, tries: 0 })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn settle(&self) -> Settle {
         match &self.from {
-            From::Queue { receipt, .. } => Settle::Queue(receipt.clone()),
+            From::Queue(receipt) => Settle::Queue(receipt.clone()),
             From::Parked(key) => Settle::Parked(key.clone()),
         }
     }
 
+    /// Whether it is still in the command queue.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.from, From::Queue(_))
+    }
+
     /// The chat, from the message's sort key.
-    fn chat(&self) -> String {
+    pub(crate) fn chat(&self) -> String {
         self.message.split('#').nth(1).unwrap_or_default().to_owned()
     }
 
-    fn command(&self, port: &Port) -> Command {
+    /// About how much room it takes in memory, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        300 + self.outgoing.content.text().len()
+    }
+
+    /// For how long it has been on its way: since its acceptance, or since its time came.
+    fn age(&self, now: Millis) -> Duration {
+        Millis(self.deadline.0 - DEADLINE_MS).until(now)
+    }
+
+    /// Whether it is on its way for so long that the statistics should have it, sent or not.
+    pub(crate) fn is_late(&self, now: Millis) -> bool {
+        self.age(now) >= COUNT_AFTER
+    }
+
+    /// Its message in the command queue, while it is there.
+    pub(crate) fn receipt(&self) -> Option<&Receipt> {
+        match &self.from {
+            From::Queue(receipt) => Some(receipt),
+            From::Parked(_) => None,
+        }
+    }
+
+    pub(crate) fn command(&self, port: &Port) -> Command {
         let action = shared::connector::Action::Send {
             message: self.message.clone(),
             accepted: self.accepted,
@@ -79,169 +127,40 @@ impl Send {
         };
         Command::new(port.owner.id().clone(), action)
     }
-
-    fn receives(&self) -> u32 {
-        match &self.from {
-            From::Queue { receives, .. } => *receives,
-            From::Parked(_) => 1,
-        }
-    }
 }
 
-/// Sends what was received at once. Returns whether anything was parked.
-///
-/// `behind`: something parked waits to be drained, so these are parked behind it.
-pub(crate) async fn batch(port: Arc<Port>, sends: Vec<Send>, behind: bool) -> bool {
-    let mut chats: Vec<(String, Vec<Send>)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for send in sends {
-        let chat = send.chat();
-        let place = *places.entry(chat.clone()).or_insert_with(|| {
-            chats.push((chat, Vec::new()));
-            chats.len() - 1
-        });
-        chats[place].1.push(send);
-    }
-    join_all(chats.into_iter().map(|(_, sends)| in_chat(&port, sends, behind))).await.into_iter().any(|parked| parked)
-}
-
-/// One after the other. After one that is parked all later ones are parked, after one that comes again all later ones come
-/// again, behind it: so the chat keeps its order.
-async fn in_chat(port: &Port, sends: Vec<Send>, behind: bool) -> bool {
-    let mut parked = behind;
-    let mut again: Option<Duration> = None;
-    for send in sends {
-        if again.is_none() {
-            let went = match attempt(port, &send, parked).await {
-                // The deadline is to decide about it, not the number of times that a queue shows it.
-                Went::Again(_) if send.receives() >= PARK_AFTER => attempt(port, &send, true).await,
-                went => went,
-            };
-            match went {
-                Went::Settled => {}
-                Went::Parked => parked = true,
-                Went::Again(after) => again = Some(after),
-                Went::Stop => again = Some(Duration::ZERO),
-            }
-        }
-        if let From::Queue { receipt, .. } = &send.from {
-            match again {
-                None => port.in_hand.settled(receipt),
-                Some(after) => port.release(receipt, after).await,
-            }
-        }
-    }
-    parked
-}
-
-/// Sends what was parked, oldest first, until nothing is left (`true`) or the line is down again.
-pub(crate) async fn drain(port: Arc<Port>) -> bool {
-    loop {
-        let page = match owner::parked(port.app(), port.owner.id(), PARKED_PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(instance = %port.owner.id(), %error, "parked sends were not read");
-                return false;
-            }
-        };
-        if page.is_empty() {
-            return true;
-        }
-        let mut chats: HashMap<String, Vec<Send>> = HashMap::new();
-        for (key, command) in page {
-            if let Some(send) = of(command, From::Parked(key)) {
-                chats.entry(send.chat()).or_default().push(send);
-            }
-        }
-        let all = join_all(chats.into_values().map(|sends| drain_chat(&port, sends))).await;
-        if all.iter().any(|done| !done) {
-            return false;
-        }
-    }
-}
-
-async fn drain_chat(port: &Port, sends: Vec<Send>) -> bool {
-    for send in sends {
-        match attempt(port, &send, false).await {
-            Went::Settled => {}
-            // The chat waits for the next drain; nothing else does.
-            Went::Again(_) | Went::Parked | Went::Stop => return false,
-        }
-    }
-    true
-}
-
-/// Ends what is parked for an account that is logged out: it must not go out from whichever account is linked next.
-pub(crate) async fn fail_parked(port: &Port) {
-    loop {
-        let page = match owner::parked(port.app(), port.owner.id(), PARKED_PAGE).await {
-            Ok(page) if page.is_empty() => return,
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(instance = %port.owner.id(), %error, "parked sends were not read");
-                return;
-            }
-        };
-        for (key, command) in page {
-            let Some(send) = of(command, From::Parked(key)) else { continue };
-            if let Err(error) = port.check(end_parked(port, &send).await) {
-                tracing::warn!(instance = %port.owner.id(), %error, "parked sends were not ended");
-                return;
-            }
-        }
-    }
-}
-
-async fn end_parked(port: &Port, send: &Send) -> Result<(), CommitError> {
-    match SendRow::load(port.app(), port.owner.id(), &send.message, Some(&send.outgoing.content)).await? {
-        None => Ok(settle_without_row(port, send).await?),
-        Some(row) if row.is_pending() => fail(port, send, &row, "logged_out").await.map(|_| ()),
-        Some(row) => port.owner.author().settled_before(&row, send.settle()).await,
-    }
-}
-
-/// A send, if the command is one.
-pub(crate) fn of(command: Command, from: From) -> Option<Send> {
-    match command.action {
-        shared::connector::Action::Send { message, accepted, deadline, outgoing } => {
-            Some(Send { from, message, accepted, deadline, outgoing: *outgoing })
-        }
-        _ => None,
-    }
-}
-
-async fn attempt(port: &Port, send: &Send, behind_parked: bool) -> Went {
+/// Attempts a send from wherever it is; gives it back with what became of it, and where it is now.
+pub(crate) async fn attempt(port: &Port, mut send: Send) -> (Send, Went) {
     if !port.lease_is_valid() {
-        return Went::Stop;
+        return (send, Went::Stop);
     }
-    match port.check(one(port, send, behind_parked).await) {
+    let receipt = send.receipt().cloned();
+    let went = match port.check(one(port, &mut send).await) {
         Ok(went) => went,
         Err(CommitError::Fenced { .. }) => Went::Stop,
         Err(error) => {
             // Not knowing is harmless: every step of it can be repeated.
             tracing::warn!(instance = %port.owner.id(), %error, "a send is tried again");
-            Went::Again((AGAIN_AFTER * send.receives()).min(AGAIN_MOST))
+            send.tries += 1;
+            Went::Again((AGAIN_AFTER * send.tries).min(AGAIN_MOST))
         }
+    };
+    if let Some(receipt) = receipt
+        && (went == Went::Settled || !send.is_queued())
+    {
+        port.in_hand.settled(&receipt);
     }
+    (send, went)
 }
 
-async fn one(port: &Port, send: &Send, behind_parked: bool) -> Result<Went, CommitError> {
-    let (app, author) = (port.app(), port.owner.author());
-    let Some(row) = SendRow::load(app, port.owner.id(), &send.message, Some(&send.outgoing.content)).await? else {
-        // Deleted with its instance's history: there is nothing to send any more.
-        settle_without_row(port, send).await?;
-        return Ok(Went::Settled);
-    };
-    if !row.is_pending() {
-        author.settled_before(&row, send.settle()).await?;
-        return Ok(Went::Settled);
+async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
+    let author = port.owner.author();
+    let Some(mut row) = pending(port, send).await? else { return Ok(Went::Settled) };
+    if send.is_queued() && row.was_parked() {
+        // Its first delivery stopped somewhere on the way into its row: complete that.
+        row = park(port, send, row).await?;
     }
-    let from_queue = matches!(send.from, From::Queue { .. });
-    if from_queue && row.was_parked() {
-        // Its first delivery stopped somewhere in the parking: complete that, and let the drain send it.
-        return park(port, send, &row).await;
-    }
-    if app.clock.now() > send.deadline {
+    if port.app().clock.now() > send.deadline {
         return fail(port, send, &row, "expired").await;
     }
     let instance = port.owner.instance();
@@ -253,9 +172,9 @@ async fn one(port: &Port, send: &Send, behind_parked: bool) -> Result<Went, Comm
     if !names_itself && row.message.attempting.is_some() {
         return fail(port, send, &row, "outcome_unknown").await;
     }
-    let line = match port.line_up() {
-        Some(line) if !behind_parked => line,
-        _ => return park(port, send, &row).await,
+    let Some(line) = port.line_up() else {
+        park(port, send, row).await?;
+        return Ok(Went::Parked);
     };
     if !names_itself {
         author.attempting(&row).await?;
@@ -264,13 +183,15 @@ async fn one(port: &Port, send: &Send, behind_parked: bool) -> Result<Went, Comm
         return Ok(Went::Stop);
     }
     let limit = port.context.settings.send + Duration::from_millis(send.outgoing.typing_ms);
-    let sent = tokio::time::timeout(limit, line.send(&send.outgoing)).await.unwrap_or(Sent::Unknown);
+    let outgoing = send.outgoing.clone();
+    let sending = async { tokio::time::timeout(limit, line.send(&outgoing)).await.unwrap_or(Sent::Unknown) };
+    let (sent, row) = counting(port, send, row, sending).await?;
     if !names_itself && matches!(sent, Sent::Later { .. } | Sent::NoLine) {
         author.not_attempted(&row).await?;
     }
     match sent {
         Sent::Accepted { id, at } => {
-            author.sent(&row, id.as_deref(), at, send.settle()).await?;
+            insist(|| author.sent(&row, id.as_deref(), at, send.settle())).await?;
             port.owner.wrote_to(&row.message).await;
             gauges::send(SendOutcome::Sent);
             Ok(Went::Settled)
@@ -280,30 +201,98 @@ async fn one(port: &Port, send: &Send, behind_parked: bool) -> Result<Went, Comm
             gauges::send(SendOutcome::Later);
             Ok(Went::Again(after))
         }
-        Sent::NoLine => park(port, send, &row).await,
-        Sent::Unknown if names_itself => Ok(Went::Again(AGAIN_AFTER)),
+        Sent::NoLine => {
+            park(port, send, row).await?;
+            Ok(Went::Parked)
+        }
+        Sent::Unknown if names_itself => {
+            send.tries += 1;
+            Ok(Went::Again((AGAIN_AFTER * send.tries).min(AGAIN_MOST)))
+        }
         Sent::Unknown => fail(port, send, &row, "outcome_unknown").await,
     }
 }
 
-async fn fail(port: &Port, send: &Send, row: &SendRow, reason: &str) -> Result<Went, CommitError> {
-    port.owner.author().failed(row, reason, send.settle()).await?;
+/// The send's row while there is something to do for it. `None`: settled, now or before.
+pub(crate) async fn pending(port: &Port, send: &Send) -> Result<Option<SendRow>, CommitError> {
+    let Some(row) = SendRow::load(port.app(), port.owner.id(), &send.message, Some(&send.outgoing.content)).await?
+    else {
+        // Deleted with its instance's history: there is nothing to send any more.
+        settle_without_row(port, send).await?;
+        return Ok(None);
+    };
+    if row.is_pending() {
+        return Ok(Some(row));
+    }
+    port.owner.author().settled_before(&row, send.settle()).await?;
+    Ok(None)
+}
+
+/// Waits for the attempt. One that takes long is parked meanwhile, and so counted.
+async fn counting(
+    port: &Port,
+    send: &mut Send,
+    row: SendRow,
+    sending: impl Future<Output = Sent>,
+) -> Result<(Sent, SendRow), CommitError> {
+    if !send.is_queued() {
+        return Ok((sending.await, row));
+    }
+    let mut sending = std::pin::pin!(sending);
+    let typing = Duration::from_millis(send.outgoing.typing_ms);
+    let left = COUNT_AFTER.saturating_sub(send.age(port.app().clock.now())).max(GRACE);
+    if typing < left {
+        tokio::select! {
+            biased;
+            sent = &mut sending => return Ok((sent, row)),
+            () = tokio::time::sleep(left) => {}
+        }
+    }
+    // What it is counted with must be known before its outcome is written.
+    let (sent, row) = tokio::join!(sending, park(port, send, row));
+    Ok((sent, row?))
+}
+
+pub(crate) async fn fail(port: &Port, send: &Send, row: &SendRow, reason: &str) -> Result<Went, CommitError> {
+    let author = port.owner.author();
+    insist(|| author.failed(row, reason, send.settle())).await?;
     gauges::send(SendOutcome::Failed);
     Ok(Went::Settled)
 }
 
-/// From the parked rows it stays where it is.
-async fn park(port: &Port, send: &Send, row: &SendRow) -> Result<Went, CommitError> {
-    if matches!(send.from, From::Queue { .. }) {
-        port.owner.author().parked(row, &send.command(port), send.accepted, send.settle()).await?;
-        gauges::send(SendOutcome::Parked);
+/// Moves a send from the queue into a row of its own; in such a row it stays. The row of the message as it is then.
+pub(crate) async fn park(port: &Port, send: &mut Send, row: SendRow) -> Result<SendRow, CommitError> {
+    if !send.is_queued() {
+        return Ok(row);
     }
-    Ok(Went::Parked)
+    let (command, author) = (send.command(port), port.owner.author());
+    insist(|| author.parked(&row, &command, send.accepted, send.settle())).await?;
+    gauges::send(SendOutcome::Parked);
+    send.from = From::Parked(keys::parked(port.owner.id(), send.accepted, &row.message.id));
+    Ok(row.counted())
+}
+
+/// Repeats a step while the store does not answer.
+async fn insist<T, F>(mut step: impl FnMut() -> F) -> Result<T, CommitError>
+where
+    F: Future<Output = Result<T, CommitError>>,
+{
+    let mut tries = 1;
+    loop {
+        match step().await {
+            Err(CommitError::Store(error)) if error.is_temporary() && tries < TRIES => {
+                tracing::debug!(%error, "a step of a send is repeated");
+                tokio::time::sleep(PAUSE * (1 << tries)).await;
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
 }
 
 async fn settle_without_row(port: &Port, send: &Send) -> Result<(), Error> {
     match &send.from {
-        From::Queue { receipt, .. } => port.app().queues.delete(receipt).await,
+        From::Queue(receipt) => port.app().queues.delete(receipt).await,
         From::Parked(key) => {
             let write = shared::store::Write::delete(key.clone());
             port.app().store.commit(shared::store::Unit::write(write)).await?;

@@ -3,7 +3,7 @@
 //! The task sleeps unless something happens: it has a timer only while a line is watched, a reopening is due, commands are in
 //! hand, or a mark is to be saved.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use shared::{
@@ -25,18 +25,19 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Context,
     backoff::{Backoff, chance},
-    commands::{self, Commands, Next},
+    commands::Commands,
+    control,
     gauges::{self, Counted},
     in_hand::EXTEND_EVERY,
+    lanes::Lanes,
     lines::{self, Open},
+    parking,
     port::Port,
-    sending,
+    traffic::{Traffic, Work},
 };
 
 /// A line that was up for that long has recovered: the next pause is the shortest again.
 const STEADY: Duration = Duration::from_secs(60);
-/// After a drain found no line although it should be up.
-const DRAIN_AGAIN: Duration = Duration::from_secs(2);
 
 /// What comes to a supervisor.
 #[derive(Debug)]
@@ -64,29 +65,21 @@ pub(crate) struct Ending {
     pub(crate) lost: CancellationToken,
 }
 
-/// What a piece of work says when it is done.
-enum Done {
-    Sends { parked: bool },
-    Drain { empty: bool },
-    Ask,
-}
-
-type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     pub(crate) reopen: Option<Instant>,
     watchdog: Option<Instant>,
     extend: Option<Instant>,
     save: Option<Instant>,
-    drain: Option<Instant>,
     /// Sends wait until then for the first line.
     pub(crate) hold: Option<Instant>,
+    /// Then it is looked for sends that wait for long.
+    pub(crate) count: Option<Instant>,
 }
 
 impl Timers {
     fn next(&self) -> Option<Instant> {
-        [self.reopen, self.watchdog, self.extend, self.save, self.drain, self.hold].into_iter().flatten().min()
+        [self.reopen, self.watchdog, self.extend, self.save, self.hold, self.count].into_iter().flatten().min()
     }
 }
 
@@ -105,11 +98,10 @@ pub(crate) struct Supervisor {
     pub(crate) wanted: bool,
     pub(crate) backoff: Backoff,
     pub(crate) timers: Timers,
-    commands: Commands,
-    work: FuturesUnordered<Work>,
-    /// Parked sends may be there: they go before all others.
-    backlog: bool,
-    draining: bool,
+    pub(crate) commands: Commands,
+    pub(crate) lanes: Lanes,
+    pub(crate) traffic: Traffic,
+    pub(crate) work: FuturesUnordered<Work>,
     pub(crate) gone: bool,
     counted: Counted,
 }
@@ -132,12 +124,22 @@ pub(crate) async fn run(
         begun = begun => begun,
     };
     match begun {
-        Ok(supervisor) => Box::pin(supervisor.keep()).await,
-        Err(mail) => Box::pin(crate::control::answer_for_nobody(&context, &id, mail)).await,
+        Begun::Supervised(supervisor) => Box::pin(supervisor.keep()).await,
+        Begun::Gone(mail) => Box::pin(control::answer_for_nobody(&context, &id, mail)).await,
+        Begun::NotOurs(mail) => Box::pin(control::give_back(&context, &id, mail)).await,
     }
 }
 
-/// Takes over and opens the line, few instances at a time. Gives the mailbox back if there is nothing to supervise.
+/// How a supervisor begins; the mailbox, where there is nothing to supervise.
+enum Begun {
+    Supervised(Box<Supervisor>),
+    /// There is no such instance.
+    Gone(mpsc::Receiver<Mail>),
+    /// It is somebody else's, or the lease is over.
+    NotOurs(mpsc::Receiver<Mail>),
+}
+
+/// Takes over and opens the line, few instances at a time.
 async fn begin(
     context: &Arc<Context>,
     (shard, floor): (u16, u64),
@@ -145,9 +147,13 @@ async fn begin(
     sender: mpsc::Sender<Mail>,
     mail: mpsc::Receiver<Mail>,
     ending: Ending,
-) -> Result<Box<Supervisor>, mpsc::Receiver<Mail>> {
+) -> Begun {
     let _permit = context.starts.acquire().await;
-    let Some(owner) = take_over(context, (shard, floor), id).await else { return Err(mail) };
+    let owner = match take_over(context, (shard, floor), id).await {
+        Taken::Owned(owner) => *owner,
+        Taken::Gone => return Begun::Gone(mail),
+        Taken::NotOurs => return Begun::NotOurs(mail),
+    };
     let instance = owner.instance();
     let mut supervisor = Box::new(Supervisor {
         port: Arc::new(Port::new(Arc::clone(context), shard, owner)),
@@ -160,9 +166,9 @@ async fn begin(
         backoff: Backoff::new(context.settings.reopen),
         timers: Timers::default(),
         commands: Commands::default(),
+        lanes: Lanes::default(),
+        traffic: Traffic::new(),
         work: FuturesUnordered::new(),
-        backlog: true,
-        draining: false,
         gone: false,
         counted: Counted::new(instance.status),
     });
@@ -172,32 +178,41 @@ async fn begin(
         }
         supervisor.open_line().await;
     }
-    Ok(supervisor)
+    Begun::Supervised(supervisor)
 }
 
-/// Takes over, however long the store needs. `None`: no such instance, or it is somebody else's.
-async fn take_over(context: &Context, (shard, floor): (u16, u64), id: &InstanceId) -> Option<Owner> {
+/// Whose an instance is.
+enum Taken {
+    Owned(Box<Owner>),
+    Gone,
+    NotOurs,
+}
+
+/// Takes over, however long the store needs.
+async fn take_over(context: &Context, (shard, floor): (u16, u64), id: &InstanceId) -> Taken {
     let mut backoff = Backoff::new(context.settings.reopen);
     while context.lease.valid(shard) {
         match Owner::take_over(Arc::clone(&context.app), id, floor).await {
-            Ok(owner) => return owner,
+            Ok(Some(owner)) => return Taken::Owned(Box::new(owner)),
+            Ok(None) => return Taken::Gone,
             Err(CommitError::Store(error)) => {
                 tracing::warn!(instance = %id, %error, "an instance is not taken over yet");
                 tokio::time::sleep(backoff.next(chance())).await;
             }
             Err(error) => {
                 tracing::warn!(instance = %id, %error, "an instance was not taken over");
-                return None;
+                return Taken::NotOurs;
             }
         }
     }
-    None
+    Taken::NotOurs
 }
 
 /// Whether a start of the worker opens the line. What only a user can mend waits for a `Reconnect`.
 fn is_wanted(instance: &Instance) -> bool {
     let ended = [PAIRING_EXPIRED, Closed::Banned.name(), Closed::Replaced.name()];
     !instance.deleting
+        && !instance.is_reported()
         && instance.status != Status::LoggedOut
         && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason))
 }
@@ -211,12 +226,13 @@ impl Supervisor {
             if self.gone || self.port.is_fenced() {
                 break;
             }
-            let timer = self.timers.next();
+            let timer =
+                [self.timers.next(), self.lanes.next_wake(), self.traffic.next_wake()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = ending.lost.cancelled() => break,
                 () = ending.stop.cancelled() => return Box::pin(self.stop()).await,
-                Some(done) = self.work.next(), if !self.work.is_empty() => self.finished(&done),
+                Some(done) = self.work.next(), if !self.work.is_empty() => self.finished(done).await,
                 Some(mail) = self.mail.recv() => Box::pin(self.read(mail)).await,
                 () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => Box::pin(self.tick()).await,
             }
@@ -236,6 +252,10 @@ impl Supervisor {
                 self.commands.take(&port, received).await;
                 if !port.in_hand.is_empty() {
                     self.timers.extend.get_or_insert(Instant::now() + EXTEND_EVERY);
+                }
+                if self.commands.any_late(port.app().clock.now()) {
+                    // There may be more behind them: they are not to wait for these.
+                    self.timers.count = Some(Instant::now());
                 }
             }
             Mail::Update { generation, update, reply } => {
@@ -257,7 +277,7 @@ impl Supervisor {
         }
     }
 
-    fn save_soon(&mut self) {
+    pub(crate) fn save_soon(&mut self) {
         self.timers.save.get_or_insert(Instant::now() + SAVE_AFTER);
     }
 
@@ -270,7 +290,7 @@ impl Supervisor {
             Update::Qr { .. } if up => Ok(()),
             Update::Qr { code } => port.owner.qr(code).await,
             Update::PairingExpired => port.owner.pairing_expired().await,
-            Update::Opened { address, name } => port.owner.opened(address, name).await,
+            Update::Opened { address, aliases, name } => port.owner.opened(address, aliases, name).await,
             Update::Closed { reason } => port.owner.closed(*reason, reason.will_reconnect()).await,
             Update::Received(_) | Update::Receipt { .. } | Update::Contacts(_) | Update::SameChat { .. } => {
                 Err(Error::internal("facts do not go through the supervisor").into())
@@ -284,7 +304,7 @@ impl Supervisor {
             Update::Opened { .. } => {
                 port.set_up();
                 self.timers.hold = None;
-                self.backlog = true;
+                self.traffic.stored = true;
                 if let Some(open) = &mut self.open {
                     open.up_since = Some(Instant::now());
                 }
@@ -292,7 +312,7 @@ impl Supervisor {
             }
             Update::Closed { reason } => {
                 if reason == Closed::Logout {
-                    sending::fail_parked(&port).await;
+                    parking::fail_all(&port).await;
                 }
                 self.plan_reopening(reason.will_reconnect());
                 (Ok(()), true)
@@ -346,70 +366,6 @@ impl Supervisor {
         }
     }
 
-    /// Begins whatever may run now.
-    async fn begin_work(&mut self) {
-        loop {
-            if self.draining || self.gone || self.port.is_fenced() {
-                return;
-            }
-            let up = self.port.line_up().is_some();
-            if self.backlog && up && self.timers.drain.is_none() {
-                if !self.work.is_empty() {
-                    return;
-                }
-                self.draining = true;
-                let port = Arc::clone(&self.port);
-                self.work.push(Box::pin(async move { Done::Drain { empty: sending::drain(port).await } }));
-                return;
-            }
-            // One batch at a time: order within a chat reaches over batches.
-            let holds = !up && self.timers.hold.is_some() && self.commands.sends_next();
-            if self.commands.is_empty() || !self.work.is_empty() || holds {
-                return;
-            }
-            match self.commands.next() {
-                None => return,
-                Some(Next::Together(sends, questions)) => {
-                    for question in questions {
-                        let port = Arc::clone(&self.port);
-                        self.work.push(Box::pin(async move {
-                            commands::ask(port, question).await;
-                            Done::Ask
-                        }));
-                    }
-                    if !sends.is_empty() {
-                        let port = Arc::clone(&self.port);
-                        // While something parked waits to be drained nothing overtakes it.
-                        let behind = self.backlog && up;
-                        self.work.push(Box::pin(async move {
-                            Done::Sends { parked: sending::batch(port, sends, behind).await }
-                        }));
-                    }
-                    return;
-                }
-                Some(Next::Control(receipt, control)) => Box::pin(self.control(receipt, control)).await,
-            }
-        }
-    }
-
-    fn finished(&mut self, done: &Done) {
-        match done {
-            // If the line came up meanwhile they are drained at once.
-            Done::Sends { parked } => self.backlog |= parked,
-            Done::Drain { empty } => {
-                self.draining = false;
-                self.backlog = !empty;
-                if !empty && self.port.line_up().is_some() {
-                    self.timers.drain = Some(Instant::now() + DRAIN_AGAIN);
-                }
-            }
-            Done::Ask => {}
-        }
-        if self.port.owner.mark_is_behind() {
-            self.save_soon();
-        }
-    }
-
     async fn tick(&mut self) {
         let now = Instant::now();
         if due(&mut self.timers.extend, now) {
@@ -428,7 +384,9 @@ impl Supervisor {
             }
         }
         due(&mut self.timers.hold, now);
-        due(&mut self.timers.drain, now);
+        if due(&mut self.timers.count, now) && self.timers.hold.is_none() {
+            self.park_late();
+        }
         if due(&mut self.timers.watchdog, now) {
             self.watch().await;
         }
@@ -463,7 +421,7 @@ impl Supervisor {
                 biased;
                 () = lost.cancelled() => break,
                 () = sleep_until(deadline) => break,
-                Some(done) = self.work.next() => self.finished(&done),
+                Some(done) = self.work.next() => self.finished(done).await,
                 Some(mail) = self.mail.recv() => match mail {
                     // Received while we were asked to stop: for whoever comes next.
                     Mail::Commands(received) => {

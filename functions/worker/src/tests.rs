@@ -1,8 +1,10 @@
 //! The worker over SQLite: what a crash leaves behind is healed, and a sandbox account lives through a day.
 
 mod bed;
+mod counting;
 mod fence;
 mod flow;
 mod more;
 mod order;
 mod redelivery;
+mod traffic;

@@ -8,6 +8,7 @@
 //! | `write`, `transact`, `batch` | single writes, transactions, batches |
 //! | `log`, `commit` | the instance log, and the unit of work over all of these |
 //! | `query` | get, query, count |
+//! | `search` | keyword search: a bounded, filtered read |
 //! | `queues`, `send`, `dead` | SQS: receiving, sending, dead letters |
 //! | `lambda` | starting a Lambda function |
 //! | `admin` | making and dropping table and queues, for local work and tests |
@@ -23,6 +24,7 @@ pub mod lambda;
 mod log;
 mod query;
 mod queues;
+mod search;
 mod send;
 mod transact;
 mod update;
@@ -37,8 +39,8 @@ use shared::{
     Result,
     clock::Clock,
     store::{
-        CommitError, Committed, Depth, Enqueue, Item, Key, Page, Query, Queue, Queues, Range, Read, Receipt, Received,
-        Source, Store, Unit, Write,
+        CommitError, Committed, Depth, Enqueue, Found, Item, Key, Page, Query, Queue, Queues, Range, Read, Receipt,
+        Received, Search, Source, Store, Unit, Write,
         log::Tail,
         meter::{Meter, Used},
     },
@@ -167,6 +169,10 @@ impl Store for Aws {
 
     async fn count(&self, source: Source, range: Range) -> Result<u64> {
         self.count_range(&source, &range).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.search_partition(&search).await
     }
 
     async fn tail(&self, log: &str) -> Result<Tail> {

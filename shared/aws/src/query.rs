@@ -152,6 +152,17 @@ impl Aws {
 
     /// A request for the range of a partition; `None` if nothing can be in it.
     fn partition(&self, source: &Source, range: &Range, strong: bool) -> Option<QueryFluentBuilder> {
+        self.filtered(source, range, strong, |_| None)
+    }
+
+    /// Likewise, with a filter expression, which spares the network what does not match, and no reading.
+    pub(crate) fn filtered(
+        &self,
+        source: &Source,
+        range: &Range,
+        strong: bool,
+        filter: impl FnOnce(&mut Placeholders) -> Option<String>,
+    ) -> Option<QueryFluentBuilder> {
         let (partition, names) = match source {
             Source::Table(pk) => (pk, ("pk", "sk")),
             Source::Index(h) => (h, ("h", "hs")),
@@ -162,6 +173,7 @@ impl Aws {
             Some(range) => format!("{partition} AND {range}"),
             None => partition,
         };
+        let filter = filter(&mut places);
         let index = matches!(source, Source::Index(_)).then(|| INDEX.to_owned());
         let request = self
             .db
@@ -169,6 +181,7 @@ impl Aws {
             .table_name(&self.settings.table)
             .set_index_name(index)
             .key_condition_expression(condition)
+            .set_filter_expression(filter)
             .set_expression_attribute_names(places.names())
             .set_expression_attribute_values(places.values())
             .consistent_read(strong);
@@ -229,7 +242,7 @@ fn cursor(source: &Source, last: &Item) -> Option<Cursor> {
 }
 
 /// Only the service knows the sizes of what it counted.
-fn count_half_units(page: &QueryOutput) -> u64 {
+pub(crate) fn count_half_units(page: &QueryOutput) -> u64 {
     page.consumed_capacity().and_then(|units| transact::consumed(std::slice::from_ref(units), 2.0)).unwrap_or(1)
 }
 

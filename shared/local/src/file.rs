@@ -13,7 +13,7 @@ use shared::{
     error::{Kind, Retry},
 };
 
-use crate::{sql, views};
+use crate::{search, sql, views};
 
 /// Name of the database in `DATA_DIR`.
 pub const NAME: &str = "trunkline.db";
@@ -51,7 +51,18 @@ const MIGRATIONS: &[&str] = &["
         receives INTEGER NOT NULL,
         body TEXT
     );
+",
+// Keyword search: see `search`. Rows are found by their place (when an item changes, and in order) and by their number (when
+// the index tells it).
+"
+    CREATE TABLE search_parts (id INTEGER PRIMARY KEY, pk TEXT NOT NULL UNIQUE);
+    CREATE TABLE search_rows (id INTEGER PRIMARY KEY, part INTEGER NOT NULL, sk TEXT NOT NULL, UNIQUE (part, sk));
+    CREATE VIRTUAL TABLE search_grams USING fts5(
+        grams, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii'
+    );
 "];
+/// The version whose step made the tables of the search index.
+const SEARCHABLE: usize = 2;
 
 /// The version of the schema that this program writes.
 pub(crate) fn version() -> i64 {
@@ -104,6 +115,9 @@ fn migrate(conn: &mut Connection) -> Result<()> {
     })?;
     for step in &MIGRATIONS[done..] {
         txn.execute_batch(step).map_err(sql)?;
+    }
+    if done < SEARCHABLE {
+        search::rebuild(&txn).map_err(sql)?;
     }
     if done < MIGRATIONS.len() {
         txn.pragma_update(None, "user_version", version()).map_err(sql)?;

@@ -22,6 +22,7 @@ mod messages;
 mod query;
 mod queues;
 mod readers;
+mod search;
 mod sqlite;
 mod store;
 mod tails;

@@ -15,9 +15,9 @@ use crate::{items, sql};
 const REQUEST_BYTES: usize = 1 << 20;
 
 /// A condition in SQL, as it grows.
-struct Where {
-    text: String,
-    values: Vec<Value>,
+pub(crate) struct Where {
+    pub(crate) text: String,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Where {
@@ -26,7 +26,11 @@ impl Where {
             Source::Table(pk) => ("pk", pk),
             Source::Index(h) => ("h", h),
         };
-        Self { text: format!("{column} = ?"), values: vec![name.clone().into()] }
+        Self::new(column, name.clone())
+    }
+
+    pub(crate) fn new(column: &str, value: impl Into<Value>) -> Self {
+        Self { text: format!("{column} = ?"), values: vec![value.into()] }
     }
 
     fn and(&mut self, condition: &str, values: impl IntoIterator<Item = String>) {
@@ -59,7 +63,13 @@ fn after_prefix(prefix: &str) -> Option<String> {
 
 /// Adds the range and the place to go on from. There is one lower and one upper bound at the most, the tighter one, since
 /// SQLite seeks to only one.
-fn bounds(condition: &mut Where, source: &Source, range: &Range, after: Option<&Cursor>, newest_first: bool) {
+pub(crate) fn bounds(
+    condition: &mut Where,
+    source: &Source,
+    range: &Range,
+    after: Option<&Cursor>,
+    newest_first: bool,
+) {
     let column = sort_column(source);
     let (mut low, mut high, mut high_open) = match range {
         Range::All => (None, None, false),
@@ -155,7 +165,7 @@ fn walked(found: &[Item], query: &Query) -> Used {
     of_bytes(bytes + skipped, strong)
 }
 
-fn of_bytes(bytes: usize, strong: bool) -> Used {
+pub(crate) fn of_bytes(bytes: usize, strong: bool) -> Used {
     Used {
         requests: bytes.div_ceil(REQUEST_BYTES).max(1) as u64,
         read_half_units: meter::read_half_units(bytes, strong),

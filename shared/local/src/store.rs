@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use shared::{
     Error, Result,
     store::{
-        CommitError, Committed, Cond, Item, Key, Page, Query, Range, Read, Source, Store, Unit, Write, log,
+        CommitError, Committed, Cond, Found, Item, Key, Page, Query, Range, Read, Search, Source, Store, Unit, Write,
+        log,
         meter::{self, Used},
     },
 };
@@ -15,6 +16,7 @@ use shared::{
 use crate::{
     items, query,
     readers::Readers,
+    search,
     sqlite::Sqlite,
     tails,
     unit::{Kind, Prepared},
@@ -114,6 +116,12 @@ impl Store for Sqlite {
         let (count, used) = self.long(move |conn| query::count(conn, &source, &range)).await?;
         self.meter.record("count", used);
         Ok(count)
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        let (found, used) = self.long(move |conn| search::search(conn, &search)).await?;
+        self.meter.record("search", used);
+        Ok(found)
     }
 
     async fn tail(&self, log: &str) -> Result<log::Tail> {

@@ -19,7 +19,7 @@ use crate::{
     cells::Cells,
     dedup::{Dedup, Mark},
     items::{self, Encoded},
-    sql,
+    search, sql,
     tails::{self, Tails},
 };
 
@@ -210,11 +210,13 @@ impl Batch<'_> {
                 new.ttl = change.ttl.or(new.ttl);
                 let doc = items::encode(&new.doc)?;
                 items::put(self.conn, encoded(&new, &doc)).map_err(sql)?;
+                self.searchable(old.as_ref(), Some(&new), key)?;
                 ("commit.update", meter::write_units(old.as_ref(), Some(&new)))
             }
             Op::Delete(key) => {
                 let old = self.check(which, write)?;
                 items::delete(self.conn, key).map_err(sql)?;
+                self.searchable(old.as_ref(), None, key)?;
                 ("commit.delete", meter::write_units(old.as_ref(), None))
             }
             Op::Check(_) => {
@@ -234,11 +236,18 @@ impl Batch<'_> {
     fn put(&mut self, which: usize, write: &Write, item: &Item, doc: &str) -> Result<u64, CommitError> {
         let may_be_new = matches!(write.cond, Cond::Always | Cond::Absent);
         if may_be_new && items::create(self.conn, encoded(item, doc)).map_err(sql)? {
+            self.searchable(None, Some(item), &item.key)?;
             return Ok(meter::write_units(None, Some(item)));
         }
         let old = self.check(which, write)?;
         items::put(self.conn, encoded(item, doc)).map_err(sql)?;
+        self.searchable(old.as_ref(), Some(item), &item.key)?;
         Ok(meter::write_units(old.as_ref(), Some(item)))
+    }
+
+    /// Keeps the search index beside an item that has changed.
+    fn searchable(&self, old: Option<&Item>, new: Option<&Item>, key: &Key) -> Result<()> {
+        search::changed(self.conn, key, search::text(old), search::text(new)).map_err(sql)
     }
 }
 

@@ -15,7 +15,7 @@ use shared::{
 use crate::{
     dedup::WINDOW_MS,
     file::{self, CHECKPOINT_BYTES},
-    tails,
+    items, search, tails,
 };
 
 /// Expired items to look at in one transaction.
@@ -178,7 +178,8 @@ fn expire(conn: &Connection, now: Millis) -> rusqlite::Result<usize> {
                 now.seconds() + log::LIFE_MS / 1000
             ])?;
         } else {
-            conn.prepare_cached("DELETE FROM items WHERE pk = ?1 AND sk = ?2")?.execute(params![key.pk, key.sk])?;
+            items::delete(conn, key)?;
+            search::removed(conn, key)?;
         }
     }
     Ok(found.len())

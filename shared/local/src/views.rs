@@ -125,6 +125,7 @@ const VIEWS: &[View] = &[
                 "text",
                 Sql("coalesce(CASE json_extract(content, '$.kind')
                          WHEN 'text' THEN json_extract(content, '$.text')
+                         WHEN 'foreign' THEN json_extract(content, '$.text')
                          WHEN 'media' THEN json_extract(content, '$.caption')
                          WHEN 'poll' THEN json_extract(content, '$.question')
                          WHEN 'location' THEN json_extract(content, '$.name')
@@ -201,7 +202,22 @@ const VIEWS: &[View] = &[
             SELECT substr(pk, 3), json_extract(doc, '$.addresses[0]'), NULL, json_extract(doc, '$.name'), NULL,
                 json_extract(doc, '$.lastAt')
             FROM items WHERE pk >= 'C#' AND pk < 'C$' AND json_extract(doc, '$.isGroup') = 1
+            UNION ALL
+            SELECT substr(pk, 3), json_extract(doc, '$.address'), json_extract(doc, '$.name'), NULL,
+                json_extract(doc, '$.avatar'), NULL
+            FROM items WHERE pk >= 'R#' AND pk < 'R$'
         ) GROUP BY instance_id, id",
+    },
+    View {
+        name: "unknown_notifications",
+        columns: &[
+            ("instance_id", Sql("substr(pk, 4)")),
+            ("id", Sql("sk")),
+            ("type", Field("kind")),
+            ("data", Field("data")),
+            ("received_at", Time("at")),
+        ],
+        from: "items WHERE pk >= 'JK#' AND pk < 'JK$'",
     },
     View {
         name: "webhook_deliveries",

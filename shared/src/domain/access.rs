@@ -75,6 +75,16 @@ impl Caller {
         }
     }
 
+    /// [`Caller::require`] for what belongs to the account and to no instance, such as its IM: a key for some instances has
+    /// nothing to do there.
+    pub fn require_account(&self, scope: Scope) -> Result<()> {
+        self.require(scope)?;
+        if self.is_limited_to_instances() {
+            return Err(denied("SCOPE_REQUIRED", "This API key is for some instances only"));
+        }
+        Ok(())
+    }
+
     /// Errors with `Forbidden` for scoped keys: they must not change the account that they were made to protect.
     pub fn require_full(&self) -> Result<()> {
         match self.grant {

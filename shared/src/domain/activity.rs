@@ -28,6 +28,10 @@ pub enum Action {
     Logout,
     MessageFailed,
     WebhookDisabled,
+    ForwarderCreated,
+    ForwarderUpdated,
+    ForwarderDeleted,
+    ForwarderDisabled,
     LimitExceeded,
 }
 
@@ -43,6 +47,10 @@ impl Action {
         ("logout", Self::Logout),
         ("message_failed", Self::MessageFailed),
         ("webhook_disabled", Self::WebhookDisabled),
+        ("forwarder_created", Self::ForwarderCreated),
+        ("forwarder_updated", Self::ForwarderUpdated),
+        ("forwarder_deleted", Self::ForwarderDeleted),
+        ("forwarder_disabled", Self::ForwarderDisabled),
         ("limit_exceeded", Self::LimitExceeded),
         // What the original called them.
         ("connected", Self::ConnectionOpened),

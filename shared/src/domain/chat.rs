@@ -44,7 +44,7 @@ pub fn is_group(platform: Platform, address: &str) -> bool {
         Platform::Wecom => address.starts_with("R:"),
         // A group is base64 of 32 bytes; people are numbers or UUIDs.
         Platform::Signal => !address.starts_with('+') && !address.contains('-'),
-        Platform::Im => false,
+        Platform::Im => address.starts_with(super::im::account::GROUP),
     }
 }
 
@@ -54,7 +54,7 @@ pub fn address_hash(app: &App, instance: &InstanceId, address: &str) -> String {
 }
 
 /// The key that an address has unless an alias says otherwise.
-fn derived(app: &App, instance: &InstanceId, address: &str) -> ChatKey {
+pub(crate) fn derived(app: &App, instance: &InstanceId, address: &str) -> ChatKey {
     ChatKey::new(app.keyring.index2("chat", instance.as_str(), address))
 }
 

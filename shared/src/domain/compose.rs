@@ -83,7 +83,8 @@ pub fn text(field: &'static str, text: &str, max: usize) -> Result<String> {
     bounded(field, text, max)
 }
 
-fn bounded(field: &'static str, text: &str, max: usize) -> Result<String> {
+/// Text of no more than `max` characters, without NUL.
+pub fn bounded(field: &'static str, text: &str, max: usize) -> Result<String> {
     if text.chars().count() > max {
         return Err(Error::invalid(field, format!("{field} must have at most {max} characters")));
     }

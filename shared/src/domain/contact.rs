@@ -1,5 +1,8 @@
 //! Contacts: who the account knows, as its platform tells of them and as they were seen in messages.
 
+pub mod person;
+pub mod sync;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -50,7 +53,7 @@ pub async fn store(app: &App, instance: &InstanceId, contacts: &[ContactInfo]) -
             is_group: info.is_group,
             synced_at: now,
         };
-        if old.is_none_or(|old| old.name != contact.name || old.avatar != contact.avatar || info.name.is_empty()) {
+        if old.is_none_or(|old| old.name != contact.name || old.avatar != contact.avatar) {
             writes.push(Write::put(Item::new(key, &contact)?));
         }
     }

@@ -1,6 +1,7 @@
 //! What a message says, the same over all platforms, stored and queued in this form.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::id::MediaId;
 
@@ -95,6 +96,15 @@ pub enum Content {
     Other {
         name: String,
     },
+    /// Something whose text is known and whose bytes, if it has any, are still with the platform.
+    Foreign {
+        /// What kind it is: one of ours (`image`, `audio`, `document`, …) or `link`.
+        name: String,
+        text: String,
+        /// What the platform says of it: where the bytes are, what a link shows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<Value>,
+    },
 }
 
 impl Content {
@@ -109,6 +119,7 @@ impl Content {
             Self::Edit { .. } => "edit",
             Self::Revoke { .. } => "revoke",
             Self::Other { .. } => "other",
+            Self::Foreign { name, .. } => name,
         }
     }
 
@@ -120,7 +131,7 @@ impl Content {
     /// The text that stands for it in lists and webhooks.
     pub fn text(&self) -> &str {
         match self {
-            Self::Text { text } | Self::Edit { text, .. } => text,
+            Self::Text { text } | Self::Edit { text, .. } | Self::Foreign { text, .. } => text,
             Self::Media { media, .. } => media.caption.as_deref().unwrap_or(""),
             Self::Location { name, .. } => name.as_deref().unwrap_or(""),
             Self::Contact { name, .. } => name,
@@ -163,7 +174,7 @@ impl Content {
             Self::Reaction { .. } => "reactionMessage",
             Self::Edit { .. } => "editedMessage",
             Self::Revoke { .. } => "protocolMessage",
-            Self::Other { name } => name,
+            Self::Other { name } | Self::Foreign { name, .. } => name,
         }
     }
 }

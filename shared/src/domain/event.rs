@@ -44,6 +44,9 @@ pub enum Kind {
     /// Another worker, or the same one after a restart, has taken the instance over.
     OwnerChanged,
     JobFinished,
+    /// Somebody handed a message over to be forwarded (`POST /api/webhook/wechat`). Such a message is stored nowhere else:
+    /// its entry holds sender and text, and `endpoint`, which it is for.
+    ForwardedMessage,
 }
 
 impl Kind {
@@ -62,6 +65,7 @@ impl Kind {
         Self::ContactsUpdated,
         Self::OwnerChanged,
         Self::JobFinished,
+        Self::ForwardedMessage,
     ];
 
     pub fn name(self) -> &'static str {
@@ -80,6 +84,7 @@ impl Kind {
             Self::ContactsUpdated => "contacts_updated",
             Self::OwnerChanged => "owner_changed",
             Self::JobFinished => "job_finished",
+            Self::ForwardedMessage => "forwarded_message",
         }
     }
 
@@ -115,6 +120,13 @@ pub struct Event {
 }
 
 impl Event {
+    /// Takes out what pairs a phone: not for those who may only read.
+    pub fn hide_codes(&mut self) {
+        if let Some(data) = self.data.as_object_mut() {
+            data.remove("qrCode");
+        }
+    }
+
     /// The body of a webhook (seed 001, with `id` and `instanceId` at the top).
     pub fn webhook_body(&self, instance: &InstanceId) -> Value {
         json!({
@@ -161,16 +173,10 @@ pub fn dispatches(instance: &Instance, entries: &[NewEntry], append: usize) -> V
     let mut out = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let Some(kind) = Kind::parse(&entry.kind) else { continue };
-        if !instance.webhook.wants(kind, &entry.data) {
-            continue;
+        for endpoint in endpoint::wanting(instance, kind, &entry.data) {
+            let stamp = Some(Stamp { append, entry: index });
+            out.push(dispatch(&instance.id, &endpoint, entry.chat.as_deref(), 0, stamp));
         }
-        out.push(dispatch(
-            &instance.id,
-            endpoint::WEBHOOK,
-            entry.chat.as_deref(),
-            0,
-            Some(Stamp { append, entry: index }),
-        ));
     }
     out
 }
@@ -277,7 +283,10 @@ fn data(instance: &Instance, entry: &NewEntry, message: Option<&Message>) -> Val
 fn contents(data: &mut Doc, instance: &Instance, message: &Message) {
     data.insert("id".into(), message.id.as_str().into());
     data.insert("body".into(), message.content.text().into());
+    data.insert("platform".into(), instance.platform.as_str().into());
     data.insert("type".into(), message.wire_type(instance.platform).into());
+    // The same word on every platform; `type` is seed 001's.
+    data.insert("contentType".into(), message.content.kind().into());
     data.insert("timestamp".into(), message.at.seconds().into());
     data.insert("hasMedia".into(), message.content.media().is_some().into());
     if let Some(extra) = message.extra(instance) {

@@ -13,10 +13,10 @@ use crate::{
     app::App,
     capability::{Capability, Transport, capability},
     clock::Millis,
-    domain::endpoint::Webhook,
+    domain::{endpoint::Webhook, forwarder::Forwarder},
     error::{Error, Result},
     id::{InstanceId, UserId},
-    store::{Change, Cond, Item, Query, Read, Write, keys},
+    store::{Change, Cond, Cursor, Item, Key, Query, Read, Write, keys},
 };
 
 /// Version of the row.
@@ -87,6 +87,14 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Errors: 400 unless the window has 1 to 720 hours.
+    pub fn check(&self) -> Result<()> {
+        if self.time_window_hours.is_some_and(|hours| !(1..=720).contains(&hours)) {
+            return Err(Error::invalid("limits.timeWindowHours", "limits.timeWindowHours must be 1 to 720"));
+        }
+        Ok(())
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Self { time_window_hours: self.time_window_hours, ..Self::default() }
     }
@@ -109,6 +117,8 @@ pub struct Instance {
     pub created_at: Millis,
     pub updated_at: Millis,
     pub webhook: Webhook,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwarders: Vec<Forwarder>,
     /// Sealed JSON (`Keyring::seal`, context `{id}/credentials`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
@@ -135,6 +145,9 @@ pub struct Instance {
     /// The account's own address on its platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Other addresses of the account: a bot's username, say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +159,11 @@ pub struct Instance {
 impl Instance {
     pub fn capability(&self) -> Result<Capability> {
         capability(self.platform, self.transport)
+    }
+
+    /// Whether its line is held by somebody else, who reports to us over HTTP: the worker then leaves its status alone.
+    pub fn is_reported(&self) -> bool {
+        self.mode == Mode::Live && self.transport == Transport::Juhe
     }
 
     pub fn ready(&self) -> bool {
@@ -206,6 +224,65 @@ pub async fn all_of_user(app: &App, user: &UserId) -> Result<Vec<Instance>> {
         match next {
             Some(next) => cursor = Some(next),
             None => return Ok(all),
+        }
+    }
+}
+
+/// Instances of all users, by shard and id: a page of at most `limit` after `cursor`. It may be short and still have a cursor.
+///
+/// Errors: 400 for a cursor that this did not make.
+pub async fn of_everybody(app: &App, limit: usize, cursor: Option<Cursor>) -> Result<(Vec<Instance>, Option<Cursor>)> {
+    let mut place = cursor.map_or(Ok(Place::default()), Place::of)?;
+    let mut found = Vec::new();
+    while place.shard < app.config.worker_shards {
+        if found.len() == limit {
+            return Ok((found, Some(place.cursor())));
+        }
+        let query = Query::index(keys::shard_instances(place.shard)).limit(limit - found.len()).keys_only();
+        let page = app.store.query(query.after(place.after.take())).await?;
+        let ids = page.items.iter().filter_map(|item| item.key.pk.strip_prefix("I#")).map(InstanceId::new);
+        for ids in ids.collect::<Vec<_>>().chunks(100) {
+            found.extend(existing(app, ids).await?);
+        }
+        match page.next {
+            Some(next) => return Ok((found, Some(Place { after: Some(next), ..place }.cursor()))),
+            None => place.shard += 1,
+        }
+    }
+    Ok((found, None))
+}
+
+/// Those of these instances that are there, in order.
+async fn existing(app: &App, ids: &[InstanceId]) -> Result<Vec<Instance>> {
+    let rows: Vec<_> = ids.iter().map(keys::instance).collect();
+    let items = app.store.batch_get(&rows, Read::Strong).await?;
+    let instances = items.into_iter().flatten().map(Item::into::<Instance>).collect::<Result<Vec<_>>>()?;
+    Ok(instances.into_iter().filter(|instance| !instance.deleting).collect())
+}
+
+/// Where a walk over all shards is. As a cursor its sort value begins with the shard.
+#[derive(Debug, Default)]
+struct Place {
+    shard: u16,
+    /// `None`: at the shard's beginning.
+    after: Option<Cursor>,
+}
+
+impl Place {
+    fn of(cursor: Cursor) -> Result<Self> {
+        let Cursor { sort, key } = cursor;
+        let place = sort.split_once('/').and_then(|(shard, sort)| {
+            let after = (!sort.is_empty()).then(|| Cursor { sort: sort.to_owned(), key });
+            Some(Self { shard: shard.parse().ok()?, after })
+        });
+        place.ok_or_else(|| Error::invalid("cursor", "cursor is not valid"))
+    }
+
+    fn cursor(self) -> Cursor {
+        let shard = self.shard;
+        match self.after {
+            Some(Cursor { sort, key }) => Cursor { sort: format!("{shard}/{sort}"), key },
+            None => Cursor { sort: format!("{shard}/"), key: Key::new("", "") },
         }
     }
 }

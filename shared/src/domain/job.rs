@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    address::Platform,
     app::App,
     clock::{DAY_MS, Millis},
     connector::{Action, Command, Request},
-    domain::{im::ChannelKey, instance::Instance},
+    domain::{endpoint, im::ChannelKey, instance::Instance, juhe::intake::Delivery},
     error::{Error, Kind, Result},
     id::{InstanceId, JobId, UserId},
-    store::{Change, CommitError, Cond, Doc, Enqueue, Item, Queue, Read, Unit, Write, keys},
+    store::{Change, CommitError, Cond, Cursor, Doc, Enqueue, Item, Queue, Read, Unit, Write, keys},
 };
 
 /// Jobs are kept that long.
@@ -66,12 +67,30 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Work {
-    /// Deliver events again: those of deliveries in `status`, or all, between two moments.
-    ReplayDeliveries { instance: InstanceId, since: Millis, until: Millis, status: Option<String> },
+    /// Deliver events to an endpoint again: those of deliveries in `status`, or all, between two moments.
+    ReplayDeliveries {
+        instance: InstanceId,
+        #[serde(default = "webhook")]
+        endpoint: String,
+        since: Millis,
+        until: Millis,
+        status: Option<String>,
+    },
+    /// Refresh the contacts of a user on a platform, over all of the user's instances there.
+    SyncContacts { user: UserId, platform: Platform },
+    /// Apply notifications of a device (seed 003).
+    Juhe(Box<Delivery>),
+    /// The account behind a device turned out to be `own`: what it wrote is its own.
+    JuheOwn { instance: InstanceId, own: String, after: Option<Cursor> },
     /// Bring message `seq` of an IM channel to its members.
     ImFanOut { channel: ChannelKey, seq: u64 },
     /// Remove what the members of a deleted group have of it.
     ImDisband { channel: ChannelKey },
+}
+
+/// What messages mean that do not name an endpoint.
+fn webhook() -> String {
+    endpoint::WEBHOOK.to_owned()
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,17 +127,15 @@ pub fn new(app: &App, kind: &str, user: &UserId, instance: Option<&InstanceId>) 
 /// Starts work in the background. `group`: jobs of one group run one after the other.
 pub async fn start(app: &App, kind: &str, user: &UserId, instance: &InstanceId, work: Work) -> Result<JobId> {
     let (job, write) = new(app, kind, user, Some(instance))?;
-    let body = Body { v: 1, job: Some(job.id.clone()), work };
-    let enqueue = Enqueue {
-        queue: Queue::Jobs,
-        group: instance.to_string(),
-        dedup: job.id.to_string(),
-        body: object(&body)?,
-        delay: Duration::ZERO,
-        stamp: None,
-    };
+    let enqueue = watched(instance.to_string(), job.id.to_string(), &job.id, work)?;
     app.store.commit(Unit { writes: vec![write], enqueue: vec![enqueue], ..Unit::default() }).await?;
     Ok(job.id)
+}
+
+/// The queue message of work that has a row. `group`, `dedup`: see [`background`].
+pub fn watched(group: String, dedup: String, job: &JobId, work: Work) -> Result<Enqueue> {
+    let body = object(&Body { v: 1, job: Some(job.clone()), work })?;
+    Ok(Enqueue { queue: Queue::Jobs, group, dedup, body, delay: Duration::ZERO, stamp: None })
 }
 
 /// The queue message of work that nobody waits for, to be enqueued in the unit that gives rise to it. It is repeated until it
@@ -180,30 +197,46 @@ pub enum Answer {
 
 /// Asks the instance's owner something and waits for the answer, at most `wait`.
 pub async fn ask(app: &App, instance: &Instance, kind: &str, request: Request, wait: Duration) -> Result<Answer> {
+    let id = question(app, instance, kind, request).await?;
+    match ended(app, &id, wait).await? {
+        Some(Ok(value)) => Ok(Answer::Done(value)),
+        Some(Err(failure)) => Err(failure.into_error()),
+        None => Ok(Answer::Later(id)),
+    }
+}
+
+/// Asks the instance's owner something; the answer comes into the job.
+pub async fn question(app: &App, instance: &Instance, kind: &str, request: Request) -> Result<JobId> {
     let (job, write) = new(app, kind, &instance.user_id, Some(&instance.id))?;
     let command = Command::new(instance.id.clone(), Action::Ask { job: job.id.clone(), request });
     let enqueue = command_message(instance, &command, job.id.as_str())?;
     app.store.commit(Unit { writes: vec![write], enqueue: vec![enqueue], ..Unit::default() }).await?;
+    Ok(job.id)
+}
+
+/// Waits for the end of a job, at most `wait`. `None`: it has not ended.
+pub async fn ended(app: &App, id: &JobId, wait: Duration) -> Result<Option<Result<Value, Failure>>> {
     let deadline = app.clock.monotonic() + wait;
     let mut pause = Duration::from_millis(4);
     loop {
         tokio::time::sleep(pause).await;
-        if let Some(job) = get(app, &job.id).await? {
+        if let Some(job) = get(app, id).await? {
             match (job.status, job.result, job.error) {
-                (Status::Done, result, _) => return Ok(Answer::Done(result.unwrap_or(Value::Null))),
-                (Status::Failed, _, Some(failure)) => return Err(failure.into_error()),
+                (Status::Done, result, _) => return Ok(Some(Ok(result.unwrap_or(Value::Null)))),
+                (Status::Failed, _, Some(failure)) => return Ok(Some(Err(failure))),
                 _ => {}
             }
         }
         if app.clock.monotonic() >= deadline {
-            return Ok(Answer::Later(job.id));
+            return Ok(None);
         }
         pause = (pause * 2).min(Duration::from_millis(250));
     }
 }
 
 impl Failure {
-    fn into_error(self) -> Error {
+    /// What whoever waited for the job answers.
+    pub fn into_error(self) -> Error {
         let kind = match self.kind.as_str() {
             "Invalid" => Kind::Invalid,
             "Forbidden" => Kind::Forbidden,

@@ -28,13 +28,23 @@ const KEEP_HOURS: i64 = 31 * 24;
 #[must_use]
 pub struct Reserved(Vec<(String, i64, Count)>);
 
+/// The quotas of the user whose instance sends.
+#[derive(Debug, Clone, Default)]
+pub enum OfUser {
+    /// To be read.
+    #[default]
+    Unread,
+    /// The user is the caller: its row was read in this request.
+    Known(Option<Limits>),
+}
+
 /// Refuses a send that would go over a quota: 429 `LIMIT_EXCEEDED`; the first time in a window the event `limit_exceeded`.
 ///
 /// The send is counted first and looked at then: sends that come at the same time see each other, so together they never go
-/// over. Without quotas this costs one read.
-pub async fn reserve_send(app: &App, instance: &Instance, content: &Content) -> Result<Reserved> {
+/// over. Without quotas this costs at most one read.
+pub async fn reserve_send(app: &App, instance: &Instance, of_user: OfUser, content: &Content) -> Result<Reserved> {
     let mut reserved = Reserved::default();
-    match reserve(app, instance, content, &mut reserved).await {
+    match reserve(app, instance, of_user, content, &mut reserved).await {
         Ok(()) => Ok(reserved),
         Err(error) => {
             give_back(app, reserved).await;
@@ -43,9 +53,20 @@ pub async fn reserve_send(app: &App, instance: &Instance, content: &Content) -> 
     }
 }
 
-async fn reserve(app: &App, instance: &Instance, content: &Content, reserved: &mut Reserved) -> Result<()> {
-    let user = app.store.get(&keys::user(&instance.user_id), Read::Strong).await?;
-    let of_user = user.and_then(|user| serde_json::from_value::<Limits>(user.doc.get("limits")?.clone()).ok());
+async fn reserve(
+    app: &App,
+    instance: &Instance,
+    of_user: OfUser,
+    content: &Content,
+    reserved: &mut Reserved,
+) -> Result<()> {
+    let of_user = match of_user {
+        OfUser::Known(limits) => limits,
+        OfUser::Unread => {
+            let user = app.store.get(&keys::user(&instance.user_id), Read::Strong).await?;
+            user.and_then(|user| serde_json::from_value::<Limits>(user.doc.get("limits")?.clone()).ok())
+        }
+    };
     let quotas = [(instance.limits.clone(), false), (of_user, true)];
     for (limits, whole_user) in quotas {
         let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { continue };

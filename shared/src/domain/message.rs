@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     address::Platform,
     app::App,
+    capability::IdScope,
     clock::Millis,
     crypto::Keyring,
     domain::{content::Content, instance::Instance},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Longer texts than this (in bytes, of the content as JSON) go into a row of their own, so that status changes stay cheap.
-pub(crate) const HEAD_CONTENT: usize = 600;
+const HEAD_CONTENT: usize = 600;
 
 /// Lifetime of a send that could not be made: after that it reads as failed.
 pub const DEADLINE_MS: i64 = 86_400_000;
@@ -89,6 +90,7 @@ pub struct Message {
     pub kind: String,
     /// In the body row when long: then only its kind is here.
     pub content: Content,
+    /// Whether content and [`Message::as_sent`] are in the body row.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub long: bool,
     pub status: Status,
@@ -128,10 +130,29 @@ pub struct Message {
 pub struct AsSent {
     pub to: String,
     pub from: String,
+    /// Stored as a text: neither its depth nor its numbers are ours to judge, and a store may have limits for both.
+    #[serde(with = "json_text")]
     pub metadata: Doc,
     /// `type` as the caller wrote it.
     pub kind: String,
-    pub content: String,
+    /// `content`, where it is not simply the message's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+/// A JSON object within a string.
+mod json_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _, ser::Error as _};
+
+    use crate::store::Doc;
+
+    pub(super) fn serialize<S: Serializer>(doc: &Doc, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(doc).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Doc, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 impl Message {
@@ -228,6 +249,9 @@ impl Message {
             Content::Edit { target, .. } | Content::Revoke { target } => {
                 extra.insert("targetMessageId".into(), target.clone().into());
             }
+            Content::Foreign { detail, .. } => {
+                extra.extend(detail.as_ref().map(|detail| ("detail".to_owned(), detail.clone())));
+            }
             Content::Text { .. } | Content::Other { .. } => {}
         }
         if let Some(quoted) = &self.quoted {
@@ -240,11 +264,11 @@ impl Message {
     /// `order` is the second part of the history's sort value.
     pub fn creates(&self, order: &str) -> Result<Vec<Write>> {
         let mut writes = Vec::with_capacity(1);
-        let content = serde_json::to_string(&self.content)?;
-        let mut head = if content.len() > HEAD_CONTENT {
-            writes.push(Write::put(Item::new(keys::message_body(&self.key()), &json!({ "content": self.content }))?));
+        let mut head = if is_long(&self.content, self.as_sent.as_ref())? {
+            let body = json!({ "content": self.content, "asSent": self.as_sent });
+            writes.push(Write::put(Item::new(keys::message_body(&self.key()), &body)?));
             let short = Content::Other { name: self.kind.clone() };
-            Item::new(self.key(), &Self { content: short, long: true, ..self.clone() })?
+            Item::new(self.key(), &Self { content: short, as_sent: None, long: true, ..self.clone() })?
         } else {
             Item::new(self.key(), self)?
         };
@@ -256,6 +280,12 @@ impl Message {
     }
 }
 
+/// Whether this goes into the body row.
+pub(crate) fn is_long(content: &Content, as_sent: Option<&AsSent>) -> Result<bool> {
+    let as_sent = as_sent.map(serde_json::to_string).transpose()?.map_or(0, |text| text.len());
+    Ok(serde_json::to_string(content)?.len() + as_sent > HEAD_CONTENT)
+}
+
 /// Public id of an outgoing message: the ULID and the instance, so that it can be found by the id alone.
 pub fn public_id(ulid: &str, instance: &InstanceId) -> MessageId {
     MessageId::new(format!("{ulid}{instance}"))
@@ -263,10 +293,22 @@ pub fn public_id(ulid: &str, instance: &InstanceId) -> MessageId {
 
 /// Public id of a message that has no ULID of ours: time, instance, and the platform's id.
 pub fn foreign_public_id(at: Millis, instance: &InstanceId, pmid: &str) -> MessageId {
+    without_ulid(at, instance, '-', pmid)
+}
+
+/// Public id of a message that came in. Where the platform counts in each chat anew, its id alone would not find the message.
+pub fn received_public_id(at: Millis, instance: &Instance, pmid: &str, sort: &str) -> Result<MessageId> {
+    Ok(match instance.capability()?.message_id_scope {
+        IdScope::Account => foreign_public_id(at, &instance.id, pmid),
+        IdScope::Chat => without_ulid(at, &instance.id, '.', sort),
+    })
+}
+
+fn without_ulid(at: Millis, instance: &InstanceId, mark: char, rest: &str) -> MessageId {
     use base64::Engine as _;
     let time = ulid::Ulid::from_parts(u64::try_from(at.0).unwrap_or(0), 0).to_string().to_ascii_lowercase();
-    let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(pmid);
-    MessageId::new(format!("{}{instance}-{id}", &time[..10]))
+    let rest = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rest);
+    MessageId::new(format!("{}{instance}{mark}{rest}", &time[..10]))
 }
 
 /// What a public id says: the instance, and how to find the message in it.
@@ -282,6 +324,8 @@ pub enum By {
     Ulid(String),
     /// `pmid`.
     PlatformId(String),
+    /// The row's sort key.
+    Row(String),
 }
 
 /// Reads a public id; `None` for anything else.
@@ -290,17 +334,18 @@ pub fn locate(id: &str) -> Option<Located> {
     if !id.is_ascii() {
         return None;
     }
-    if let Some((head, tail)) = id.split_once('-')
-        && head.len() == 26
-    {
-        let pmid = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(tail).ok()?;
-        return Some(Located {
-            instance: InstanceId::new(&head[10..]),
-            by: By::PlatformId(String::from_utf8(pmid).ok()?),
-        });
-    }
-    let (ulid, instance) = id.split_at_checked(26)?;
-    (instance.len() == 16).then(|| Located { instance: InstanceId::new(instance), by: By::Ulid(ulid.to_owned()) })
+    let (head, tail) = id.split_at_checked(26)?;
+    let decoded = |text: &str| {
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    let (instance, by) = match tail.as_bytes().first()? {
+        b'-' => (&head[10..], By::PlatformId(decoded(&tail[1..])?)),
+        b'.' => (&head[10..], By::Row(decoded(&tail[1..])?)),
+        _ if tail.len() == 16 => (tail, By::Ulid(head.to_owned())),
+        _ => return None,
+    };
+    Some(Located { instance: InstanceId::new(instance), by })
 }
 
 /// The row id of an outgoing message with this ULID: final where the client chooses it.
@@ -338,6 +383,9 @@ pub async fn with_bodies(app: &App, items: Vec<Option<Item>>) -> Result<Vec<Opti
                 && let Some(content) = body.doc.get("content")
             {
                 message.content = serde_json::from_value(content.clone())?;
+                if let Some(as_sent) = body.doc.get("asSent").filter(|as_sent| !as_sent.is_null()) {
+                    message.as_sent = Some(serde_json::from_value(as_sent.clone())?);
+                }
             }
         }
     }
@@ -355,23 +403,39 @@ pub async fn by_platform_id(app: &App, instance: &InstanceId, pmid: &str) -> Res
             Some(sort) => {
                 heads.push(app.store.get(&keys::message_by_sort(instance, sort), Read::Strong).await?);
             }
-            None => heads.push(Some(item)),
+            None if item.doc.contains_key("pmid") => heads.push(Some(item)),
+            // What is known of a message that is yet to come.
+            None => {}
         }
     }
     Ok(with_bodies(app, heads).await?.into_iter().flatten().collect())
 }
 
-/// Finds a message of an instance by its public id or by the platform's.
+/// Finds a message of an instance by its public id or by the platform's. Of several with one platform id, in different chats,
+/// the newest.
 pub async fn find(app: &App, instance: &Instance, id: &str) -> Result<Option<Message>> {
+    // Keys are bounded, and no id of ours or of a platform is that long.
+    if id.len() > MAX_ID {
+        return Ok(None);
+    }
     let pmid = match locate(id) {
         Some(Located { instance: of, by }) if of == instance.id => match by {
             By::Ulid(ulid) => outgoing_pmid(&app.keyring, instance, &ulid)?,
             By::PlatformId(pmid) => pmid,
+            By::Row(sort) if sort.ends_with("#alias") => return Ok(None),
+            By::Row(sort) => {
+                let found = load_many(app, &instance.id, &[&sort]).await?.pop().flatten();
+                return Ok(found.filter(|message| message.id.as_str() == id));
+            }
         },
         _ => id.to_owned(),
     };
-    Ok(by_platform_id(app, &instance.id, &pmid).await?.into_iter().next())
+    let found = by_platform_id(app, &instance.id, &pmid).await?;
+    Ok(found.into_iter().max_by_key(|message| (message.id.as_str() == id, message.at)))
 }
+
+/// Bytes of an id that is looked up, at the most.
+const MAX_ID: usize = 700;
 
 /// What [`find`] says when there is none.
 pub fn unknown() -> Error {
@@ -390,7 +454,9 @@ mod tests {
         assert_eq!(located, Located { instance: instance.clone(), by: By::Ulid("01k00000000000000000000000".into()) });
         let foreign = foreign_public_id(Millis(1_672_574_400_000), &instance, "3EB0/+#ü");
         assert_eq!(locate(foreign.as_str()).map(|l| l.by), Some(By::PlatformId("3EB0/+#ü".into())));
-        for junk in ["", "x", "ü", "-", "01k0000000abcdef01k0000000abcdef-***"] {
+        let row = without_ulid(Millis(1_672_574_400_000), &instance, '.', "7#chat#sender");
+        assert_eq!(locate(row.as_str()).map(|l| l.by), Some(By::Row("7#chat#sender".into())));
+        for junk in ["", "x", "ü", "-", "01k0000000abcdef01k0000000abcdef-***", "01k0000000abcdef0123456789.***"] {
             assert_eq!(locate(junk), None, "{junk}");
         }
     }

@@ -2,20 +2,26 @@
 
 pub mod access;
 pub mod activity;
+pub mod audit;
 pub mod calls;
 pub mod chat;
 pub mod compose;
 pub mod contact;
 pub mod content;
+pub mod cursor;
 pub mod endpoint;
 pub mod event;
+pub mod forward;
+pub mod forwarder;
 pub mod idempotency;
 pub mod im;
 pub mod instance;
 pub mod job;
+pub mod juhe;
 pub mod limits;
 pub mod login;
 pub mod message;
+pub mod neutral;
 pub mod owner;
 pub mod register;
 pub mod send;

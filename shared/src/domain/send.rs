@@ -17,7 +17,8 @@ use crate::{
         content::Content,
         event::{self, Kind},
         instance::{Instance, Status as InstanceStatus},
-        job, limits,
+        job,
+        limits::{self, OfUser},
         message::{self, AsSent, DEADLINE_MS, Message, Status},
         timer::{self, Timer},
     },
@@ -43,6 +44,7 @@ pub struct Draft {
     pub as_sent: Option<AsSent>,
     /// Whether it came through `/api/whatsapp/*`.
     pub api_call: bool,
+    pub user_limits: OfUser,
 }
 
 impl Draft {
@@ -59,6 +61,7 @@ impl Draft {
             send_at: None,
             as_sent: None,
             api_call: false,
+            user_limits: OfUser::Unread,
         }
     }
 }
@@ -66,15 +69,21 @@ impl Draft {
 /// Why a row that was written could not be queued: such a send reads as failed.
 const NOT_ACCEPTED: &str = "not_accepted";
 
+/// Errors with `INSTANCE_NOT_READY` (409) for an instance that cannot send, now or later: it was never paired, or logged out.
+pub fn require_session(instance: &Instance) -> Result<()> {
+    if instance.paired && !matches!(instance.status, InstanceStatus::LoggedOut | InstanceStatus::AuthExpired) {
+        return Ok(());
+    }
+    Err(Error::conflict("INSTANCE_NOT_READY", format!("Instance {} not ready", instance.id)))
+}
+
 /// Accepts a message. `ulid` is fresh, or what an idempotency key was given before.
 ///
 /// Errors: `INSTANCE_NOT_READY` (409) if the instance has no session, `NOT_SUPPORTED` (400) if the platform cannot send this,
 /// 429 over a quota, `CLIENT_MESSAGE_ID_REUSED` (422) for another message under the same client id, 503 if it could not be
 /// made durable: then nothing is sent.
-pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) -> Result<Message> {
-    if !instance.paired || matches!(instance.status, InstanceStatus::LoggedOut | InstanceStatus::AuthExpired) {
-        return Err(Error::conflict("INSTANCE_NOT_READY", format!("Instance {} not ready", instance.id)));
-    }
+pub async fn accept(app: &App, instance: &Instance, mut draft: Draft, ulid: &str) -> Result<Message> {
+    require_session(instance)?;
     let capability = instance.capability()?;
     if !capability.sends.contains(&draft.content.kind()) {
         return Err(Error::invalid("type", format!("{} cannot send {}", instance.platform, draft.content.kind()))
@@ -90,7 +99,8 @@ pub async fn accept(app: &App, instance: &Instance, draft: Draft, ulid: &str) ->
             return repeated(app, instance, &message, found, outgoing(&message, draft)).await;
         }
     }
-    let reserved = limits::reserve_send(app, instance, &draft.content).await?;
+    let of_user = std::mem::take(&mut draft.user_limits);
+    let reserved = limits::reserve_send(app, instance, of_user, &draft.content).await?;
     let accepted = store(app, instance, draft, ulid).await;
     if !matches!(accepted, Ok((_, true))) {
         limits::give_back(app, reserved).await;

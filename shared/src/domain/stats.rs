@@ -224,6 +224,13 @@ pub async fn daily(app: &App, instance: &Instance, from: Millis, to: Millis) -> 
     Ok(days)
 }
 
+/// How many messages there are from `from` to `to` (both 00:00 UTC), those from before the instance was made included.
+pub async fn messages(app: &App, id: &InstanceId, from: Millis, to: Millis) -> Result<u64> {
+    let rows = rows(app, id, from, to).await?;
+    let sum: i64 = rows.values().map(|row| row.usage.messages_sent + row.usage.messages_received).sum();
+    Ok(u64::try_from(sum).unwrap_or(0))
+}
+
 /// Sum over the days `from..=to`.
 pub async fn total(app: &App, instance: &Instance, from: Millis, to: Millis) -> Result<Usage> {
     let mut sum = Usage::default();

@@ -4,10 +4,12 @@
 //! Passwords and tokens are the business of [`super::login`] and [`super::access`].
 
 mod bootstrap;
+mod change;
 
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{FirstStart, bootstrap, first_admin};
+pub use change::{Changes, MAX_NAME, change, check_avatar};
 
 use crate::{
     app::App,
@@ -95,6 +97,18 @@ pub struct NewUser {
 /// Errors: `Invalid` by the rules below; `Conflict` when e-mail or username is taken; what `also`'s condition means is for the
 /// caller to read from [`CommitError::Conflict`], which then counts `also` from 0.
 pub async fn create(app: &App, new: NewUser, also: Vec<Write>) -> Result<User, CommitError> {
+    create_with(app, new, Extras::default(), also).await
+}
+
+/// What an administrator may give a new user beside.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    pub avatar: String,
+    pub limits: Option<Limits>,
+}
+
+/// [`create`], with more in it.
+pub async fn create_with(app: &App, new: NewUser, extras: Extras, also: Vec<Write>) -> Result<User, CommitError> {
     let email = new.email.trim().to_owned();
     if email.is_empty() && new.username.is_none() {
         return Err(Error::invalid("email", "Email or username is required").into());
@@ -115,7 +129,7 @@ pub async fn create(app: &App, new: NewUser, also: Vec<Write>) -> Result<User, C
         username: new.username,
         first_name: new.first_name,
         last_name: new.last_name,
-        avatar: String::new(),
+        avatar: extras.avatar,
         role: new.role,
         bot_of: None,
         password_hash,
@@ -123,7 +137,7 @@ pub async fn create(app: &App, new: NewUser, also: Vec<Write>) -> Result<User, C
         api_key_version: 1,
         disabled: false,
         allowed_ips: Vec::new(),
-        limits: None,
+        limits: extras.limits,
         created_at: now,
         updated_at: now,
     };
@@ -222,6 +236,18 @@ pub async fn find(app: &App, id: &UserId) -> Result<Option<User>> {
     app.store.get(&keys::user(id), Read::Strong).await?.map(Item::into).transpose()
 }
 
+/// Those of these users that there are, in order. What others see of them may be some moments old.
+pub async fn find_all(app: &App, ids: &[UserId]) -> Result<Vec<User>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(100) {
+        let rows: Vec<_> = ids.iter().map(keys::user).collect();
+        for item in app.store.batch_get(&rows, Read::Eventual).await?.into_iter().flatten() {
+            found.push(item.into()?);
+        }
+    }
+    Ok(found)
+}
+
 /// Finds a user by e-mail (a text with `@`) or username, in any case.
 pub async fn find_by_name(app: &App, name: &str) -> Result<Option<User>> {
     let key = if name.contains('@') { email_key(app, name) } else { username_key(app, name) };
@@ -245,6 +271,7 @@ pub async fn set_password(app: &App, user: &User, password: &Secret) -> Result<U
     let change = Change::default().set("passwordHash", hash.reveal()).set("tokenVersion", user.token_version + 1);
     let unchanged = Cond::eq("tokenVersion", user.token_version);
     update(app, &user.id, change, unchanged).await?;
+    app.realtime.end(&user.id).await?;
     Ok(User { password_hash: hash, token_version: user.token_version + 1, ..user.clone() })
 }
 
@@ -263,10 +290,11 @@ pub async fn set_allowed_ips(app: &App, id: &UserId, networks: &[String]) -> Res
     Ok(networks)
 }
 
-/// Locks a user out, or lets it in again. Locking also ends its JWTs for good.
+/// Locks a user out, or lets it in again. Locking also ends its JWTs for good, and its open sockets.
 pub async fn set_disabled(app: &App, user: &User, disabled: bool) -> Result<()> {
     let change = Change::default().set("disabled", disabled).set("tokenVersion", user.token_version + 1);
-    update(app, &user.id, change, Cond::eq("tokenVersion", user.token_version)).await
+    update(app, &user.id, change, Cond::eq("tokenVersion", user.token_version)).await?;
+    app.realtime.end(&user.id).await
 }
 
 async fn update(app: &App, id: &UserId, change: Change, cond: Cond) -> Result<()> {

@@ -64,7 +64,10 @@ pub fn history_message(app: &App, instance: &Instance, message: &Message) -> Doc
         "instanceId": message.instance_id,
         "remoteJid": message.remote_jid,
         "fromMe": message.from_me,
+        "platform": instance.platform,
         "messageType": message.wire_type(instance.platform),
+        // The same word on every platform.
+        "contentType": message.content.kind(),
         // What was taken back is not shown any more.
         "content": if message.revoked { "" } else { message.content.text() },
         "messageId": message.platform_id(),
@@ -106,7 +109,7 @@ pub fn neutral_message(app: &App, instance: &Instance, message: &Message) -> Doc
         "platform": instance.platform,
         "to": if message.from_me { to } else { own },
         "from": from,
-        "content": sent.map_or(message.content.text(), |sent| sent.content.as_str()),
+        "content": sent.and_then(|sent| sent.content.as_deref()).unwrap_or_else(|| message.content.text()),
         "type": sent.map_or(message.content.kind(), |sent| sent.kind.as_str()),
         "status": message.status_now(now).name(),
         "metadata": sent.map_or_else(Doc::new, |sent| sent.metadata.clone()),

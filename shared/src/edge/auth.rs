@@ -39,7 +39,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 }
 
 /// What the headers show: a bearer token decides, else the key. `None`: nothing.
-fn presented(headers: &HeaderMap) -> Result<Option<Presented>, Error> {
+pub fn presented(headers: &HeaderMap) -> Result<Option<Presented>, Error> {
     let text = |name: &str| match headers.get(name) {
         None => Ok(None),
         Some(value) => match value.to_str() {

@@ -49,11 +49,46 @@ impl<A: DeserializeOwned, B: DeserializeOwned, S: Sync> FromRequest<S> for Json2
     }
 }
 
+/// The same with three structures.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Json3<A, B, C>(pub A, pub B, pub C);
+
+impl<A: DeserializeOwned, B: DeserializeOwned, C: DeserializeOwned, S: Sync> FromRequest<S> for Json3<A, B, C> {
+    type Rejection = Reject;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Reject> {
+        let body = read(request.into_body(), BODY_LIMIT).await?;
+        Ok(Self(decode(&body)?, decode(&body)?, decode(&body)?))
+    }
+}
+
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }
 }
+
+/// A body that is a JSON array of objects; errors name the element and its field, as in `[3].payload`.
+#[derive(Debug, Clone, Default)]
+pub struct JsonList<T>(pub Vec<T>);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonList<T> {
+    type Rejection = Reject;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Reject> {
+        let body = read(request.into_body(), BODY_LIMIT).await?;
+        if body.trim_ascii().first() != Some(&b'[') {
+            return Err(bad_request("The request body must be a JSON array").into());
+        }
+        let elements: Vec<Element<T>> = parse(&body)?;
+        Ok(Self(elements.into_iter().map(|Element(element)| element).collect()))
+    }
+}
+
+/// A list of the right length would pass for a structure.
+#[derive(serde::Deserialize)]
+#[serde(transparent, bound = "T: DeserializeOwned")]
+struct Element<T>(#[serde(deserialize_with = "super::object::required")] T);
 
 /// The whole body. Errors: `TooLarge` beyond `limit` bytes; `Invalid` if it breaks off.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
@@ -83,6 +118,10 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.trim_ascii().first() != Some(&b'{') {
         return Err(bad_request("The request body must be a JSON object"));
     }
+    parse(body)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -159,6 +198,20 @@ mod tests {
         let body = br#" {"name": "x", "colour": "red", "webhook": {"maxRetries": 3}}"#;
         let settings: Settings = decode(body).expect("decodes");
         assert_eq!((settings.name.as_str(), settings.webhook.map(|w| w.max_retries)), ("x", Some(3)));
+    }
+
+    #[tokio::test]
+    async fn lists_hold_objects() {
+        let read = async |body: &'static str| {
+            let request = Request::builder().body(Body::from(body)).expect("a request");
+            let list = <JsonList<Webhook> as FromRequest<()>>::from_request(request, &()).await;
+            list.map(|JsonList(list)| list.into_iter().map(|one| one.max_retries).collect::<Vec<_>>())
+                .map_err(|reject| reject.error.field.map(std::borrow::Cow::into_owned))
+        };
+        assert_eq!(read(r#" [{"maxRetries": 1}, {"maxRetries": 2}]"#).await.expect("reads"), [1, 2]);
+        assert_eq!(read(r#"[{"maxRetries": 1}, {"maxRetries": "x"}]"#).await, Err(Some("[1].maxRetries".into())));
+        assert_eq!(read(r#"[[1]]"#).await, Err(Some("[0]".into())));
+        assert_eq!(read(r#"{"maxRetries": 1}"#).await, Err(None));
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! The envelopes: how each group of paths wraps its errors (spec/http.md, "Each group keeps its own envelope"). Errors become
 //! bodies here and nowhere else.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::Request,
@@ -45,6 +47,7 @@ const PREFIXES: &[(&str, Group)] = &[
     ("/api/login", Group::Chat),
     ("/api/register", Group::Chat),
     ("/api/message", Group::Chat),
+    ("/api/conversations", Group::Chat),
     ("/api/webhook", Group::Chat),
     ("/api/admin", Group::Chat),
     ("/inbound", Group::Inbound),
@@ -79,6 +82,39 @@ impl Group {
         }
         body
     }
+}
+
+/// A success of [`Group::Chat`]: `{code: 200, msg: "ok", data}`.
+pub fn chat_ok(data: impl Into<Value>) -> axum::Json<Value> {
+    axum::Json(json!({ "code": 200, "msg": "ok", "data": data.into() }))
+}
+
+/// A success of [`Group::Im`]: `{success: true, data}`.
+pub fn im_ok(data: impl Into<Value>) -> axum::Json<Value> {
+    axum::Json(json!({ "success": true, "data": data.into() }))
+}
+
+/// Lets an answer of [`Group::Im`] that is a fault of ours or of a dependency (5xx) say it in the words that its seed fixes. What
+/// is logged stays as it is.
+pub fn im_fault(mut response: Response, words: &'static str) -> Response {
+    if !response.status().is_server_error() {
+        return response;
+    }
+    let status = response.status();
+    let said = match response.extensions_mut().remove::<Failure>() {
+        Some(Failure(reject)) => {
+            let mut reject = Arc::into_inner(reject)
+                .unwrap_or_else(|| Reject { status, error: Error::new(Kind::Unavailable, "UNAVAILABLE", words) });
+            reject.error.message = words.into();
+            response.extensions_mut().insert(Failure(Arc::new(reject)));
+            return response;
+        }
+        // It has its body already: an `Idempotency-Key` was looked after.
+        None => Group::Im.error(status, &Error::new(Kind::Unavailable, "UNAVAILABLE", words)),
+    };
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(said.to_string());
+    response
 }
 
 /// The HTTP status of a kind of error.
@@ -188,6 +224,7 @@ mod tests {
         assert_eq!(Group::of("/api/v1/third-party"), Group::ThirdParty);
         assert_eq!(Group::of("/api/messages"), Group::Juhe);
         assert_eq!(Group::of("/api/message/send"), Group::Chat);
+        assert_eq!(Group::of("/api/conversations/read"), Group::Chat);
         assert_eq!(Group::of("/api/login"), Group::Chat);
         assert_eq!(Group::of("/api/auth/login"), Group::Plain);
     }

@@ -31,7 +31,7 @@ use tower_http::{
 };
 
 pub use auth::{Admin, PeerIp};
-pub use body::{Json, Json2};
+pub use body::{Json, Json2, Json3, JsonList};
 pub use envelope::Group;
 pub use idempotent::Allocated;
 pub use open_mode::OpenMode;

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         access::{Caller, Scope},
         instance::{self, Instance},
+        limits::OfUser,
     },
     error::Error,
     id::InstanceId,
@@ -43,6 +44,15 @@ impl Owned {
     pub fn with(self, scope: Scope) -> Result<Self, Reject> {
         self.caller.require(scope)?;
         Ok(self)
+    }
+
+    /// The quotas of the instance's user, where that is the caller.
+    pub fn user_limits(&self) -> OfUser {
+        if self.caller.user.id == self.instance.user_id {
+            OfUser::Known(self.caller.user.limits.clone())
+        } else {
+            OfUser::Unread
+        }
     }
 
     /// Errors with 400 `SANDBOX_ONLY` for an instance that is connected to a real platform.

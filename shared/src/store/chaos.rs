@@ -30,8 +30,8 @@ pub use faults::{Dice, Fault, Faults};
 use tokio::time::Instant;
 
 use super::{
-    CommitError, Committed, Cursor, Depth, DynQueues, DynStore, Enqueue, IndexKey, Item, Key, Op, Page, Query, Queue,
-    Queues, Range, Read, Receipt, Received, Source, Store, Unit, Write, log,
+    CommitError, Committed, Cursor, Depth, DynQueues, DynStore, Enqueue, Found, IndexKey, Item, Key, Op, Page, Query,
+    Queue, Queues, Range, Read, Receipt, Received, Search, Source, Store, Unit, Write, log,
 };
 use crate::error::{Error, Result};
 
@@ -331,6 +331,11 @@ impl Store for Chaos {
                 None => return Ok(count),
             }
         }
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.before(Fault::Throttle)?;
+        self.store.search(search).await
     }
 
     async fn tail(&self, log: &str) -> Result<log::Tail> {

@@ -84,6 +84,16 @@ pub fn endpoint_state(id: &InstanceId, endpoint: &str) -> Key {
     Key::new(format!("I#{id}"), format!("ep#{endpoint}"))
 }
 
+/// Partition of the gates of what was handed over to be forwarded.
+pub fn forwards(id: &InstanceId) -> String {
+    format!("FW#{id}")
+}
+
+/// The gate of one such message.
+pub fn forwarded(id: &InstanceId, message: &str) -> Key {
+    Key::new(forwards(id), message)
+}
+
 /// Index partition of a user's instances, by creation.
 pub fn instances_of(user: &UserId) -> String {
     format!("LI#{user}")
@@ -101,7 +111,12 @@ pub fn placement(id: &InstanceId) -> Key {
 
 /// Address → instance.
 pub fn address(platform: &str, address_hash: &str, id: &InstanceId) -> Key {
-    Key::new(format!("AD#{platform}#{address_hash}"), id.as_str())
+    Key::new(addresses(platform, address_hash), id.as_str())
+}
+
+/// All instances with an address.
+pub fn addresses(platform: &str, address_hash: &str) -> String {
+    format!("AD#{platform}#{address_hash}")
 }
 
 pub fn activity(id: &InstanceId) -> String {
@@ -186,6 +201,11 @@ pub fn contacts(id: &InstanceId) -> String {
 
 pub fn contact(id: &InstanceId, address_hash: &str) -> Key {
     Key::new(contacts(id), address_hash)
+}
+
+/// The latest sync of a user's contacts on a platform.
+pub fn contact_sync(user: &UserId, platform: &str) -> Key {
+    Key::new(format!("CS#{user}"), platform)
 }
 
 pub fn rooms(id: &InstanceId) -> String {
@@ -278,6 +298,15 @@ pub fn sandbox(id: &InstanceId, kind: &str) -> String {
     format!("SB#{id}#{kind}")
 }
 
+// Administration
+
+/// What administrators have changed, by time.
+pub const AUDIT: &str = "AU";
+
+pub fn audit(at: Millis, ulid: &str) -> Key {
+    Key::new(AUDIT, format!("{}{ulid}", at.digits()))
+}
+
 // IM. Ids of groups and client numbers are hashed; `channel` is a `ChannelKey`.
 
 pub fn im_group(id_hash: &str) -> Key {
@@ -317,6 +346,41 @@ pub fn im_instance(user: &UserId) -> Key {
 /// A bot of a user, by the hash of its name.
 pub fn bot(owner: &UserId, name_hash: &str) -> Key {
     Key::new(format!("U#{owner}"), format!("bot#{name_hash}"))
+}
+
+// Devices of the aggregation service (seed 003)
+
+/// GUID of a device → the one instance that has it.
+pub fn device_guid(guid_hash: &str) -> Key {
+    Key::new(format!("AD#wecom#{guid_hash}"), ONLY)
+}
+
+/// What is known of the device beyond its instance's row, beside which it lies.
+pub fn device(id: &InstanceId) -> Key {
+    Key::new(format!("I#{id}"), "device")
+}
+
+/// All messages of a device by time, whatever their conversation: `{at13}{order}`, as in the history.
+pub fn listed_messages(id: &InstanceId) -> String {
+    format!("MI#{id}")
+}
+
+pub fn listed_message(id: &InstanceId, sort: &str) -> Key {
+    Key::new(listed_messages(id), sort)
+}
+
+/// What is known of the message with this platform id: where it is, and what happened to it, perhaps before it came.
+pub fn message_known_as(id: &InstanceId, pmid: &str) -> Key {
+    Key::new(messages(id, pmid), format!("{pmid}#-#alias"))
+}
+
+/// Notifications that nothing could be done with, by arrival.
+pub fn kept_notices(id: &InstanceId) -> String {
+    format!("JK#{id}")
+}
+
+pub fn kept_notice(id: &InstanceId, ulid: &str, which: usize) -> Key {
+    Key::new(kept_notices(id), format!("{ulid}#{which:04}"))
 }
 
 // Jobs, idempotency, session state

@@ -1,26 +1,27 @@
-//! One attempt: the event made of its log entry, signed, posted through the guard, and judged.
+//! One attempt: the event made of its log entry, put into the endpoint's form, posted through the guard, and judged.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Outcome, Status,
     delivery::{Attempt, Delivery},
+    format::{self, Reading},
     metric,
     outcome::Verdict,
-    retry,
+    retry, settings,
 };
 use crate::{
     app::App,
     clock::Millis,
-    domain::{event, instance::Instance},
+    domain::{
+        event::{self, Event},
+        instance::Instance,
+    },
     error::{Error, Result},
     guard::Request,
-    sign,
     store::log::Entry,
 };
 
@@ -62,43 +63,40 @@ pub(crate) async fn deliver(
 ) -> Result<Judgement> {
     let event = event::materialise(app, instance, std::slice::from_ref(entry)).await?.pop();
     let event = event.ok_or_else(|| Error::internal("an entry makes an event"))?;
-    let body = event.webhook_body(&instance.id);
     let tried = tokio::select! {
-        tried = post(app, instance, &event.id, &body) => tried?,
+        tried = post(app, instance, &row.endpoint, &event) => tried?,
         () = cancel.cancelled() => return Err(Error::unavailable("shutting down")),
     };
     let now = app.clock.now();
     if tried.attempt.outcome == Outcome::Delivered {
         metric::latency(entry.body.at.until(now));
     }
-    Ok(judge(instance, row, tried, now))
+    Ok(judge(app, instance, row, tried, now))
 }
 
-/// Signs and posts. Errors are ours alone.
-pub(crate) async fn post(app: &App, instance: &Instance, id: &str, body: &Value) -> Result<Tried> {
+/// Puts the event into the endpoint's form and posts it. Errors are ours alone.
+pub(crate) async fn post(app: &App, instance: &Instance, endpoint: &str, event: &Event) -> Result<Tried> {
     let at = app.clock.now();
-    // It was checked when it was saved; the guard checks it again.
-    let url = instance.webhook.url.as_deref().and_then(|url| url.parse().ok());
-    let Some(url) = url else {
+    let Some(call) = format::call(app, instance, endpoint, event, at)? else {
         let attempt =
             Attempt { at, outcome: Outcome::InvalidUrl, status_code: None, duration_ms: 0, answer: String::new() };
         metric::attempt(Outcome::InvalidUrl);
         return Ok(Tried { attempt, retry_after: None });
     };
-    let body = serde_json::to_vec(body)?;
-    let secrets = instance.webhook.live_secrets(app, &instance.id)?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in sign::headers(&secrets, id, at.seconds(), &body) {
-        let value = HeaderValue::from_str(&value).map_err(Error::internal)?;
-        headers.insert(HeaderName::from_static(name), value);
-    }
-    let request = Request { url, headers, body: Bytes::from(body), deadline: DEADLINE, max_answer: READ, keep: KEEP };
+    let request = Request {
+        url: call.url,
+        headers: call.headers,
+        body: Bytes::from(call.body),
+        deadline: DEADLINE,
+        max_answer: READ,
+        keep: KEEP,
+    };
     let start = app.clock.monotonic();
     let (outcome, status_code, duration, answer, retry_after) = match app.guard.post(request).await {
         Ok(answer) => {
+            let Reading { outcome, pause } = call.answers.read(answer.status, &answer.body);
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            (Outcome::of_status(answer.status), Some(answer.status), answer.duration, text, answer.retry_after)
+            (outcome, Some(answer.status), answer.duration, text, answer.retry_after.max(pause))
         }
         Err(failure) => {
             let Some(outcome) = Outcome::of_failure(&failure) else { return Err(Error::unavailable(failure)) };
@@ -111,16 +109,17 @@ pub(crate) async fn post(app: &App, instance: &Instance, id: &str, body: &Value)
 }
 
 /// Decides what follows from an attempt, and notes both in the row.
-pub(crate) fn judge(instance: &Instance, row: &mut Delivery, tried: Tried, now: Millis) -> Judgement {
+pub(crate) fn judge(app: &App, instance: &Instance, row: &mut Delivery, tried: Tried, now: Millis) -> Judgement {
     let Tried { attempt, retry_after } = tried;
     let verdict = attempt.outcome.verdict();
-    row.tried(instance, attempt);
+    let pacing = settings::pacing(app, instance, &row.endpoint);
+    row.tried(app, instance, attempt);
     row.next_attempt_at = None;
     let judgement = match verdict {
         Verdict::Delivered => Judgement::Delivered,
         Verdict::Dead => Judgement::Dead { transient: false },
         Verdict::Disable => Judgement::Disable,
-        Verdict::Retry => match retry::next_attempt(&instance.webhook, row.tries, row.since, now, retry_after) {
+        Verdict::Retry => match retry::next_attempt(pacing, row.tries, row.since, now, retry_after) {
             Some(due) => Judgement::Retry(due),
             None => Judgement::Dead { transient: true },
         },

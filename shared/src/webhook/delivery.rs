@@ -8,10 +8,9 @@ use super::Outcome;
 use crate::{
     app::App,
     clock::{DAY_MS, Millis},
-    domain::{event, instance::Instance},
+    domain::{endpoint::Endpoint, event, instance::Instance},
     error::Result,
     id::InstanceId,
-    redact,
     store::{Item, Key, Read, Write, keys, log::Entry},
 };
 
@@ -96,6 +95,15 @@ pub struct Delivery {
     pub updated_at: Millis,
 }
 
+fn public_id(instance: &InstanceId, event_at: Millis, number: &str, endpoint: &str) -> String {
+    format!("{instance}-{}-{number}-{endpoint}", event_at.yyyymmdd())
+}
+
+/// The id that the delivery of this event to this endpoint has, or will have.
+pub fn id_of(instance: &InstanceId, event_at: Millis, seq: u64, endpoint: &str) -> String {
+    public_id(instance, event_at, &format!("{seq:012}"), endpoint)
+}
+
 /// The key behind a public id; `None` for what is none of ours.
 pub(crate) fn key_of(instance: &InstanceId, id: &str) -> Option<Key> {
     let (day, rest) = id.strip_prefix(instance.as_str())?.strip_prefix('-')?.split_once('-')?;
@@ -107,17 +115,11 @@ pub(crate) fn key_of(instance: &InstanceId, id: &str) -> Option<Key> {
     Some(Key::new(keys::deliveries(instance, day), format!("{number}#{endpoint}")))
 }
 
-/// `https://host` of the webhook.
-fn shown_url(instance: &Instance) -> String {
-    let url = instance.webhook.url.as_deref().and_then(|url| url.parse().ok());
-    url.as_ref().map(redact::url).unwrap_or_default()
-}
-
 impl Delivery {
     /// The delivery of an entry, before its first attempt.
-    pub(crate) fn of_entry(instance: &Instance, endpoint: &str, entry: &Entry, now: Millis) -> Self {
+    pub(crate) fn of_entry(app: &App, instance: &Instance, endpoint: &str, entry: &Entry) -> Self {
         let number = format!("{:012}", entry.seq);
-        let mut row = Self::blank(instance, endpoint, &number, entry.body.at, now);
+        let mut row = Self::blank(app, instance, endpoint, &number, entry.body.at);
         row.seq = Some(entry.seq);
         row.event_id = event::event_id(&instance.id, entry.seq);
         row.event.clone_from(&entry.body.kind);
@@ -125,18 +127,19 @@ impl Delivery {
     }
 
     /// The delivery of an entry that is no longer in the log: all that is known of it is its number.
-    pub(crate) fn of_expired(instance: &Instance, endpoint: &str, seq: u64, now: Millis) -> Self {
-        let mut row = Self::blank(instance, endpoint, &format!("{seq:012}"), now, now);
+    pub(crate) fn of_expired(app: &App, instance: &Instance, endpoint: &str, seq: u64, now: Millis) -> Self {
+        let mut row = Self::blank(app, instance, endpoint, &format!("{seq:012}"), now);
         row.seq = Some(seq);
         row.event_id = event::event_id(&instance.id, seq);
         row
     }
 
     /// `number` is the first part of the sort key.
-    pub(crate) fn blank(instance: &Instance, endpoint: &str, number: &str, event_at: Millis, now: Millis) -> Self {
+    pub(crate) fn blank(app: &App, instance: &Instance, endpoint: &str, number: &str, event_at: Millis) -> Self {
+        let now = app.clock.now();
         Self {
             v: 1,
-            id: format!("{}-{}-{number}-{endpoint}", instance.id, event_at.yyyymmdd()),
+            id: public_id(&instance.id, event_at, number, endpoint),
             instance_id: instance.id.clone(),
             endpoint: endpoint.to_owned(),
             event_id: String::new(),
@@ -147,7 +150,7 @@ impl Delivery {
             attempts: Vec::with_capacity(1),
             tries: 0,
             since: now,
-            url: shown_url(instance),
+            url: Endpoint::find(app, instance, endpoint).map(Endpoint::shown_url).unwrap_or_default(),
             next_attempt_at: None,
             created_at: now,
             updated_at: now,
@@ -160,12 +163,14 @@ impl Delivery {
     }
 
     /// Adds what a POST came to.
-    pub(crate) fn tried(&mut self, instance: &Instance, attempt: Attempt) {
+    pub(crate) fn tried(&mut self, app: &App, instance: &Instance, attempt: Attempt) {
         if self.tries == 0 {
             self.since = attempt.at;
         }
         self.tries += 1;
-        self.url = shown_url(instance);
+        if let Some(endpoint) = Endpoint::find(app, instance, &self.endpoint) {
+            self.url = endpoint.shown_url();
+        }
         self.note(attempt);
     }
 

@@ -34,7 +34,7 @@ impl Courier {
         for _ in 0..ROUNDS {
             let (instance, health, lane) = self.look(&place).await?;
             let Some(instance) = instance.filter(|_| message.seq > 0) else { return self.acknowledge(receipt).await };
-            if !settings::is_on(&instance) {
+            if !settings::is_on(&self.app, &instance, &message.endpoint) {
                 if receives > 1 {
                     // Perhaps it was switched off by the first run of this message, which did not get to the lanes.
                     lane::wake_all(&self.app, &message.instance, &message.endpoint).await?;
@@ -52,6 +52,8 @@ impl Courier {
             }
             match health.place(message) {
                 Where::Deliver => {}
+                // The recovery may have passed it before the replay opened its record.
+                Where::Covered if health.is_recovering() && self.is_reopened(message).await? => {}
                 Where::Covered => return self.acknowledge(receipt).await,
                 Where::Skip => {
                     let done = (message.again || receives > 1) && self.is_final(message).await?;
@@ -97,17 +99,27 @@ impl Courier {
         Ok(row.is_some_and(|row| row.is_final()))
     }
 
+    /// Whether this is a replay that is still to be done.
+    async fn is_reopened(&self, message: &Dispatch) -> Result<bool> {
+        if !message.again || message.round.is_some() {
+            return Ok(false);
+        }
+        let log = message.instance.as_str();
+        let Some(entry) = source::entry(self.app.store.as_ref(), log, message.seq).await? else { return Ok(false) };
+        Ok(self.row(message, &entry).await?.is_some_and(|row| !row.is_final()))
+    }
+
     async fn row(&self, message: &Dispatch, entry: &Entry) -> Result<Option<Delivery>> {
         delivery::load(&self.app, &message.instance, &message.endpoint, entry.seq, entry.body.at).await
     }
 
-    /// The webhook is off: a replay that was waiting in the queue ends here. Anything else leaves no trace.
+    /// The endpoint is off: a replay that was waiting in the queue ends here. Anything else leaves no trace.
     async fn end_replay(&self, instance: &Instance, message: &Dispatch, receipt: Option<Receipt>) -> Result<()> {
         if message.again
             && let Some(entry) = source::entry(self.app.store.as_ref(), message.instance.as_str(), message.seq).await?
             && let Some(mut row) = self.row(message, &entry).await?.filter(|row| !row.is_final())
         {
-            tracing::debug!(instance = %instance.id, seq = message.seq, "a replay ends: the webhook is off");
+            tracing::debug!(instance = %instance.id, seq = message.seq, "a replay ends: the endpoint is off");
             row.end(Status::Dead, Outcome::Disabled, self.app.clock.now());
             self.app.store.commit(Unit::write(row.write()?)).await?;
         }
@@ -137,7 +149,7 @@ impl Courier {
         let app = &self.app;
         let entry = source::entry(app.store.as_ref(), message.instance.as_str(), message.seq).await?;
         let Some(entry) = entry else {
-            let mut row = Delivery::of_expired(instance, &message.endpoint, message.seq, app.clock.now());
+            let mut row = Delivery::of_expired(app, instance, &message.endpoint, message.seq, app.clock.now());
             row.end(Status::Dead, Outcome::Expired, app.clock.now());
             metric::ended(Status::Dead);
             return self.finish(&row, receipt).await;
@@ -148,7 +160,7 @@ impl Courier {
             self.acknowledge(receipt).await?;
             return Ok(true);
         }
-        if !settings::wants(instance, &entry) {
+        if !settings::wants(app, instance, &message.endpoint, &entry) {
             let Some(mut row) = known else {
                 self.acknowledge(receipt).await?;
                 return Ok(true);
@@ -157,7 +169,7 @@ impl Courier {
             metric::ended(Status::Skipped);
             return self.finish(&row, receipt).await;
         }
-        let mut row = known.unwrap_or_else(|| Delivery::of_entry(instance, &message.endpoint, &entry, app.clock.now()));
+        let mut row = known.unwrap_or_else(|| Delivery::of_entry(app, instance, &message.endpoint, &entry));
         match attempt::deliver(app, &self.cancel, instance, &entry, &mut row).await? {
             Judgement::Delivered => {
                 self.finish(&row, receipt).await?;
@@ -184,7 +196,7 @@ impl Courier {
                 self.finish(&row, receipt).await?;
             }
             Judgement::Disable => {
-                settings::switch_off(app, instance, settings::Reason::Gone).await?;
+                settings::switch_off(app, instance, &message.endpoint, settings::Reason::Gone).await?;
                 self.finish(&row, receipt).await?;
             }
         }
@@ -194,7 +206,7 @@ impl Courier {
     async fn charge(&self, place: &Place, instance: &Instance, transient: bool) -> Result<After> {
         let after = health::failed(&self.app, instance, &place.endpoint, &place.chat, transient).await?;
         if after == After::TooLong {
-            settings::switch_off(&self.app, instance, settings::Reason::Failing).await?;
+            settings::switch_off(&self.app, instance, &place.endpoint, settings::Reason::Failing).await?;
         }
         Ok(after)
     }

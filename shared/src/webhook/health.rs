@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{metric, retry};
+use super::{metric, retry, settings};
 use crate::{
     app::App,
     clock::{DAY_MS, Millis},
@@ -60,7 +60,7 @@ pub(crate) struct Health {
     /// Changes with every write.
     pub(super) rev: u64,
     pub(super) state: State,
-    /// Counts recoveries, those that began anew included: dispatch messages of a recovery carry it.
+    /// Counts how often the breaker has opened: dispatch messages of the recovery that follows carry it.
     pub(super) round: u64,
     /// In a row.
     failures: u32,
@@ -114,14 +114,15 @@ impl Health {
     /// chat's earlier events. Delivering the original would overtake those. The same holds for copies of earlier recoveries.
     ///
     /// Down, or recovering: the recovery begins at `from` and ends at the tail of the log, not before `upto`. A message
-    /// inside is covered by that. Copies of this very recovery are what it delivers with.
+    /// inside is covered by that. Copies of this very recovery are what it delivers with. Once it has begun it goes
+    /// forwards only: what lies before `from` it will not come upon, and nothing of the chat is queued ahead of it.
     pub(crate) fn place(&self, message: &Dispatch) -> Place {
         let after_from = self.from > 0 && self.from <= message.seq;
         let superseded = !message.again || message.round.is_some_and(|round| round != self.round);
         match self.state {
             State::Up if superseded && after_from && message.seq <= self.done => Place::Covered,
             State::Up => Place::Deliver,
-            State::Recovering if message.round == Some(self.round) => Place::Deliver,
+            State::Recovering if message.round == Some(self.round) || !after_from => Place::Deliver,
             State::Down | State::Recovering if after_from && message.seq <= self.upto => Place::Covered,
             State::Down | State::Recovering => Place::Skip,
         }
@@ -131,22 +132,25 @@ impl Health {
         vec![Cond::eq("state", self.state.name()), Cond::eq("round", self.round)]
     }
 
-    /// Widens the range so that it holds `seq`. `false`: the row has changed meanwhile, look again.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.state == State::Recovering
+    }
+
+    /// Widens the range so that it holds `seq`: upwards at any time, downwards only while the endpoint is down.
+    /// `false`: the row has changed meanwhile, look again.
     pub(crate) async fn skip(&self, app: &App, instance: &InstanceId, endpoint: &str, seq: u64) -> Result<bool> {
         let number = i64::try_from(seq).unwrap_or(i64::MAX);
         let mut cond = self.same_round();
         let mut change = Change::default().add("rev", 1);
         if self.from == 0 {
             cond.push(Cond::eq("from", 0));
-            change = change.set("from", seq).set("upto", seq).set("done", seq - 1);
+            change = change.set("from", seq).set("upto", seq);
         } else if seq > self.upto {
             cond.push(Cond::lt("upto", number));
             change = change.set("upto", seq);
         } else {
-            // A recovery that is under way begins anew, in a round of its own: copies of later events that are in the queue
-            // already would otherwise overtake this one.
             cond.push(Cond::Gt("from".into(), number));
-            change = change.set("from", seq).set("done", seq - 1).add("round", 1);
+            change = change.set("from", seq);
         }
         let mut unit = Unit::default();
         let now = app.clock.now();
@@ -208,14 +212,14 @@ pub(crate) async fn failed(
         let mut unit = Unit::default();
         let opens = transient && old.state != State::Down && new.failures >= FAILURES && new.chats.len() >= CHATS;
         if opens {
-            new.open(retry::next_probe(&instance.webhook, 1, now));
+            new.open(retry::next_probe(settings::pacing(app, instance, endpoint), 1, now));
             timer::schedule(app, &mut unit, new.probe_at, probe_timer(&instance.id, endpoint, 1))?;
         }
         let too_long = now.0 - since.0 >= FAILING_MS && new.failures >= FAILING_TRIES;
         if replace(app, instance, endpoint, &old, &new, unit).await? {
             if opens {
                 metric::breaker_opened();
-                tracing::warn!(instance = %instance.id, endpoint, "a webhook endpoint is down: probing it");
+                tracing::warn!(instance = %instance.id, endpoint, "an endpoint is down: probing it");
             }
             return Ok(if too_long { After::TooLong } else { After::Nothing });
         }
@@ -291,6 +295,8 @@ mod tests {
         assert_eq!(recovering.place(&message(4, true, Some(2))), Place::Deliver);
         assert_eq!(recovering.place(&message(4, true, Some(1))), Place::Covered);
         assert_eq!(recovering.place(&message(9, false, None)), Place::Skip);
+        assert_eq!(recovering.place(&message(2, false, None)), Place::Deliver, "the recovery never comes upon it");
+        assert_eq!(recovering.place(&message(5, true, None)), Place::Covered, "unless its record is open again");
         let recovered = Health { state: State::Up, done: 9, ..recovering };
         assert_eq!(recovered.place(&message(9, false, None)), Place::Covered, "its copy keeps the order");
         assert_eq!(recovered.place(&message(9, true, Some(1))), Place::Covered, "so does that of a newer recovery");

@@ -1,4 +1,4 @@
-//! Delivering events to webhooks: at least once, in order within a chat, and so that no receiver harms another.
+//! Delivering events to webhooks and forwarders: at least once, in order within a chat, and so that no receiver harms another.
 //!
 //! A dispatch message ([`crate::domain::event::Dispatch`]) is queued for each event and endpoint, in a FIFO group per endpoint and chat. The log is
 //! the backlog: what cannot be delivered now is not kept in the queue but remembered as a range of the log, in one of two forms.
@@ -39,6 +39,12 @@
 //! A delivery that succeeds at once costs one write, its record, in one unit with the acknowledgement; no other state is
 //! touched. Records ([`Delivery`]) also carry the number of attempts, so lanes need not.
 //!
+//! # Endpoints
+//!
+//! An instance has several, each with a queue group per chat, lanes, breaker and records of its own: its webhook, its
+//! forwarders, and what it has on the deployment's robot ([`crate::domain::endpoint`]). What is posted to them, and what
+//! their answers mean, is in [`format`]; everything else treats them alike.
+//!
 //! # What fails is charged to whom it belongs
 //!
 //! Outcomes are typed ([`Outcome`]) up to the retry decision. What is our fault (the store does not answer, no sockets left,
@@ -50,6 +56,7 @@
 mod attempt;
 mod delivery;
 mod dispatch;
+mod format;
 mod health;
 mod lane;
 mod list;
@@ -70,12 +77,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     attempt::DEADLINE,
-    delivery::{Attempt, Delivery, Status},
+    delivery::{Attempt, Delivery, Status, id_of},
+    format::check_template,
     list::{Page, get, list},
     outcome::Outcome,
-    replay::{Progress, replay, replay_range, test},
+    replay::{Progress, Wanted, replay, replay_range, test},
     retry::{LONGEST_PAUSE, LONGEST_SPAN},
-    settings::settings_changed,
+    settings::{removed, settings_changed},
     slots::{PER_ENDPOINT, POSTS, Slots},
     tally::{delivered_count, delivered_counts},
 };

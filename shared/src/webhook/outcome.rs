@@ -25,8 +25,12 @@ pub enum Outcome {
     Tls,
     /// The connection was closed before the answer was complete.
     Cut,
-    /// The answer was not HTTP, or beyond all bounds.
+    /// The answer was not HTTP, beyond all bounds, or not what the endpoint's vendor promises.
     Protocol,
+    /// A 2xx whose body says that the robot will never take this (its key is unknown, the text is not allowed).
+    Rejected,
+    /// A 2xx whose body says that it may be taken later (too many messages, busy).
+    Throttled,
     /// The address is not one that webhooks may reach.
     Forbidden,
     InvalidUrl,
@@ -90,6 +94,8 @@ impl Outcome {
             Self::Tls => "tls",
             Self::Cut => "cut",
             Self::Protocol => "protocol",
+            Self::Rejected => "rejected",
+            Self::Throttled => "throttled",
             Self::Forbidden => "forbidden",
             Self::InvalidUrl => "invalid_url",
             Self::Expired => "expired",
@@ -109,8 +115,11 @@ impl Outcome {
             | Self::Connect
             | Self::Tls
             | Self::Cut
-            | Self::Protocol => Verdict::Retry,
-            Self::Forbidden | Self::InvalidUrl | Self::Expired | Self::Disabled | Self::Unwanted => Verdict::Dead,
+            | Self::Protocol
+            | Self::Throttled => Verdict::Retry,
+            Self::Rejected | Self::Forbidden | Self::InvalidUrl | Self::Expired | Self::Disabled | Self::Unwanted => {
+                Verdict::Dead
+            }
             Self::Gone => Verdict::Disable,
         }
     }

@@ -72,7 +72,7 @@ impl Courier {
         let now = self.app.clock.now();
         match health.state {
             State::Up => self.acknowledge(receipt).await,
-            _ if !settings::is_on(&instance) => {
+            _ if !settings::is_on(&self.app, &instance, endpoint) => {
                 let row = Write::delete(keys::endpoint_state(id, endpoint));
                 self.app.store.commit(Unit::write(row)).await?;
                 lane::wake_all(&self.app, id, endpoint).await?;
@@ -91,7 +91,11 @@ impl Courier {
                 Found::Nothing => self.begin_recovery(&instance, endpoint, false, receipt).await,
                 Found::Fails => {
                     let probes = health.probes + 1;
-                    let due = retry::next_probe(&instance.webhook, probes, self.app.clock.now());
+                    let due = retry::next_probe(
+                        settings::pacing(&self.app, &instance, endpoint),
+                        probes,
+                        self.app.clock.now(),
+                    );
                     self.probe_later(&instance, endpoint, &health, probes, due, receipt).await
                 }
                 Found::Busy => {
@@ -152,7 +156,10 @@ impl Courier {
         while health.from > 0 && after < health.upto {
             let page = source::page(store, instance.id.as_str(), after, PAGE).await?;
             let Some(last) = page.last().map(|entry| entry.seq) else { break };
-            for entry in page.iter().filter(|entry| entry.seq <= health.upto && settings::wants(instance, entry)) {
+            for entry in page.iter().filter(|entry| entry.seq <= health.upto) {
+                if !settings::wants(&self.app, instance, endpoint, entry) {
+                    continue;
+                }
                 let known = super::delivery::load(&self.app, &instance.id, endpoint, entry.seq, entry.body.at).await?;
                 if known.is_some_and(|row| row.is_final()) {
                     continue;
@@ -184,7 +191,7 @@ impl Courier {
             }
             let recovering = health.recovering(proven);
             if self.replace_health(instance, endpoint, &health, &recovering).await? {
-                tracing::info!(instance = %instance.id, endpoint, proven, "a webhook endpoint is back in service");
+                tracing::info!(instance = %instance.id, endpoint, proven, "an endpoint is back in service");
                 return self.recover(instance, endpoint, recovering, receipt).await;
             }
         }
@@ -232,7 +239,7 @@ impl Courier {
             if let Some(last) = page.last() {
                 let again: Vec<_> = page
                     .iter()
-                    .filter(|entry| settings::wants(instance, entry))
+                    .filter(|entry| settings::wants(&self.app, instance, endpoint, entry))
                     .map(|entry| {
                         let tag = format!("round-{}", health.round);
                         let chat = entry.body.chat.as_deref();

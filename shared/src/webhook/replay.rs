@@ -15,7 +15,11 @@ use super::{
 use crate::{
     app::App,
     clock::Millis,
-    domain::{endpoint::WEBHOOK, event, instance::Instance},
+    domain::{
+        endpoint::WEBHOOK,
+        event::{self, Event},
+        instance::Instance,
+    },
     error::{Error, Kind, Result},
     store::{Cursor, Enqueue, Query, Unit, keys, log::Entry},
 };
@@ -23,44 +27,57 @@ use crate::{
 /// Events looked at in one step of a range.
 const STEP: usize = 100;
 
-fn off() -> Error {
-    Error::conflict("WEBHOOK_DISABLED", "The webhook of this instance is not enabled")
+fn off(endpoint: &str) -> Error {
+    if endpoint == WEBHOOK {
+        return Error::conflict("WEBHOOK_DISABLED", "The webhook of this instance is not enabled");
+    }
+    Error::conflict("FORWARDER_DISABLED", "This forwarder is not enabled, or was deleted")
 }
 
 /// The message that dispatches an entry again.
-fn message(app: &App, instance: &Instance, entry: &Entry) -> Enqueue {
-    event::dispatch_again(&instance.id, WEBHOOK, entry.body.chat.as_deref(), entry.seq, &app.ids.ulid(), None)
+fn message(app: &App, instance: &Instance, endpoint: &str, entry: &Entry) -> Enqueue {
+    event::dispatch_again(&instance.id, endpoint, entry.body.chat.as_deref(), entry.seq, &app.ids.ulid(), None)
 }
 
 /// Delivers an event once more. Returns the record, open again.
 ///
-/// Errors: `DELIVERY_NOT_FOUND` (404), `NOT_REPLAYABLE` (409) for a test call, `WEBHOOK_DISABLED` (409), `EVENT_EXPIRED`
-/// (410) when the event has left the log.
+/// Errors: `DELIVERY_NOT_FOUND` (404), `NOT_REPLAYABLE` (409) for a test call, `WEBHOOK_DISABLED` or `FORWARDER_DISABLED`
+/// (409), `EVENT_EXPIRED` (410) when the event has left the log.
 pub async fn replay(app: &App, instance: &Instance, id: &str) -> Result<Delivery> {
     let row = list::get(app, instance, id).await?;
     let mut row = row.ok_or_else(|| Error::not_found("Delivery not found").code("DELIVERY_NOT_FOUND"))?;
     let seq =
         row.seq.ok_or_else(|| Error::conflict("NOT_REPLAYABLE", "A test call cannot be replayed; make another"))?;
-    if !settings::is_on(instance) {
-        return Err(off());
+    if !settings::is_on(app, instance, &row.endpoint) {
+        return Err(off(&row.endpoint));
     }
     let entry = source::entry(app.store.as_ref(), instance.id.as_str(), seq).await?;
     let entry = entry.ok_or_else(|| Error::new(Kind::Gone, "EVENT_EXPIRED", "The event is no longer stored"))?;
     row.reopen(app.clock.now());
-    let unit = Unit { writes: vec![row.write()?], enqueue: vec![message(app, instance, &entry)], ..Unit::default() };
+    let unit = Unit {
+        writes: vec![row.write()?],
+        enqueue: vec![message(app, instance, &row.endpoint, &entry)],
+        ..Unit::default()
+    };
     app.store.commit(unit).await?;
     tally::changed(app, &row).await?;
     // Who asks for it now does not want to wait for the next attempt of a blocked chat.
-    settings::probe_now(app, instance).await?;
-    lane::wake(app, &Place::new(&instance.id, WEBHOOK, source::chat_of(&entry))).await?;
+    settings::probe_now(app, &instance.id, &row.endpoint).await?;
+    lane::wake(app, &Place::new(&instance.id, &row.endpoint, source::chat_of(&entry))).await?;
     Ok(row)
 }
 
 /// Which events to deliver once more.
-struct Wanted {
-    since: Millis,
-    until: Millis,
-    status: Option<Status>,
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The endpoint's name.
+    pub endpoint: &'a str,
+    /// When the events were, both inclusive.
+    pub since: Millis,
+    pub until: Millis,
+    /// Those whose delivery is in this status. Without one: all that the endpoint asks for, also those that were never
+    /// dispatched (because it was off, for instance).
+    pub status: Option<&'a str>,
 }
 
 /// How far a replay of a range is.
@@ -94,30 +111,25 @@ enum At {
 /// Does one step of a replay of many events: at most a hundred are looked at. Begin without a cursor, go on with the one that
 /// was returned. A step that is repeated repeats deliveries, nothing else.
 ///
-/// Events from `since` to `until`, both inclusive. `status`: those whose delivery is in this status. Without one: all that
-/// the webhook asks for, also those that were never dispatched (because it was off, for instance).
-///
-/// Errors: an unknown status is invalid input; `WEBHOOK_DISABLED` (409); an unreadable cursor is ours.
+/// Errors: an unknown status is invalid input; `WEBHOOK_DISABLED` or `FORWARDER_DISABLED` (409); an unreadable cursor is ours.
 pub async fn replay_range(
     app: &App,
     instance: &Instance,
-    since: Millis,
-    until: Millis,
-    status: Option<&str>,
+    wanted: &Wanted<'_>,
     cursor: Option<&Value>,
 ) -> Result<Progress> {
     let parse = |name| {
         Status::parse(name)
             .ok_or_else(|| Error::invalid("status", "status must be delivered, retrying, dead or skipped"))
     };
-    let wanted = &Wanted { since, until, status: status.map(parse).transpose()? };
-    if !settings::is_on(instance) {
-        return Err(off());
+    let status = wanted.status.map(parse).transpose()?;
+    if !settings::is_on(app, instance, wanted.endpoint) {
+        return Err(off(wanted.endpoint));
     }
     let mark = cursor.map(Mark::deserialize).transpose()?;
     let before = mark.as_ref().map_or(0, |mark| mark.replayed);
     let at = mark.map(|mark| mark.at);
-    let (entries, next, progress) = match (wanted.status, at) {
+    let (entries, next, progress) = match (status, at) {
         (Some(status), at) if Status::LISTED.contains(&status) => {
             let after = match at {
                 Some(At::Index(cursor)) => Some(cursor),
@@ -125,10 +137,10 @@ pub async fn replay_range(
             };
             of_status(app, instance, wanted, status, after).await?
         }
-        (_, Some(At::Log(after))) => of_log(app, instance, wanted, after).await?,
+        (_, Some(At::Log(after))) => of_log(app, instance, wanted, status, after).await?,
         (_, _) => {
             let first = first_since(app, instance, wanted.since).await?;
-            of_log(app, instance, wanted, first.saturating_sub(1)).await?
+            of_log(app, instance, wanted, status, first.saturating_sub(1)).await?
         }
     };
     let replayed = before + entries.len() as u64;
@@ -140,7 +152,7 @@ pub async fn replay_range(
             app.store.commit(Unit::write(row.write()?)).await?;
             tally::changed(app, &row).await?;
         }
-        messages.push(message(app, instance, &entry));
+        messages.push(message(app, instance, wanted.endpoint, &entry));
     }
     app.queues.send(messages).await?;
     let next = next.map(|at| serde_json::to_value(Mark { at, replayed })).transpose()?;
@@ -152,7 +164,7 @@ type Step = (Vec<(Entry, Option<Delivery>)>, Option<At>, u8);
 async fn of_status(
     app: &App,
     instance: &Instance,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     status: Status,
     after: Option<Cursor>,
 ) -> Result<Step> {
@@ -166,7 +178,7 @@ async fn of_status(
     for item in page.items {
         let row: Delivery = item.into()?;
         reached = row.event_at;
-        let Some(seq) = row.seq.filter(|_| row.status == status) else { continue };
+        let Some(seq) = row.seq.filter(|_| row.status == status && row.endpoint == wanted.endpoint) else { continue };
         if let Some(entry) = source::entry(app.store.as_ref(), instance.id.as_str(), seq).await? {
             found.push((entry, Some(row)));
         }
@@ -177,7 +189,13 @@ async fn of_status(
     Ok((found, next, progress))
 }
 
-async fn of_log(app: &App, instance: &Instance, wanted: &Wanted, after: u64) -> Result<Step> {
+async fn of_log(
+    app: &App,
+    instance: &Instance,
+    wanted: &Wanted<'_>,
+    status: Option<Status>,
+    after: u64,
+) -> Result<Step> {
     let log = instance.id.as_str();
     let page = source::page(app.store.as_ref(), log, after, STEP).await?;
     let Some(last) = page.last() else { return Ok((Vec::new(), None, 100)) };
@@ -185,11 +203,11 @@ async fn of_log(app: &App, instance: &Instance, wanted: &Wanted, after: u64) -> 
     let mut found = Vec::new();
     for entry in page {
         let inside = wanted.since <= entry.body.at && entry.body.at <= wanted.until;
-        if !inside || !settings::wants(instance, &entry) {
+        if !inside || !settings::wants(app, instance, wanted.endpoint, &entry) {
             continue;
         }
-        let row = delivery::load(app, &instance.id, WEBHOOK, entry.seq, entry.body.at).await?;
-        if wanted.status.is_none_or(|status| row.as_ref().is_some_and(|row| row.status == status)) {
+        let row = delivery::load(app, &instance.id, wanted.endpoint, entry.seq, entry.body.at).await?;
+        if status.is_none_or(|status| row.as_ref().is_some_and(|row| row.status == status)) {
             found.push((entry, row));
         }
     }
@@ -225,31 +243,31 @@ async fn first_since(app: &App, instance: &Instance, since: Millis) -> Result<u6
     Ok(low)
 }
 
-/// Posts a `webhook_test` to the webhook at once, whether it is enabled or not, and records it. One attempt, which neither
+/// Posts a `webhook_test` to the endpoint at once, whether it is enabled or not, and records it. One attempt, which neither
 /// helps nor harms the endpoint's standing.
 ///
 /// Errors: `WEBHOOK_NOT_CONFIGURED` (409) without a URL.
-pub async fn test(app: &App, instance: &Instance) -> Result<Delivery> {
-    if instance.webhook.url.is_none() {
+pub async fn test(app: &App, instance: &Instance, endpoint: &str) -> Result<Delivery> {
+    if endpoint == WEBHOOK && instance.webhook.url.is_none() {
         return Err(Error::conflict("WEBHOOK_NOT_CONFIGURED", "The instance has no webhook URL"));
     }
     let now = app.clock.now();
     let tail = app.store.tail(instance.id.as_str()).await?.seq;
     let ulid = app.ids.ulid();
     // Behind the events so far, which is where it stands in lists.
-    let mut row = Delivery::blank(instance, WEBHOOK, &format!("{tail:012}t{ulid}"), now, now);
+    let mut row = Delivery::blank(app, instance, endpoint, &format!("{tail:012}t{ulid}"), now);
     row.event_id = format!("{}-test-{ulid}", instance.id);
     row.event = "webhook_test".into();
-    let body = json!({
-        "id": row.event_id,
-        "event": row.event,
-        "instanceId": instance.id,
-        "data": { "instanceId": instance.id, "message": "This is a test of your webhook" },
-        "timestamp": now.iso(),
-    });
-    let tried = attempt::post(app, instance, &row.event_id, &body).await?;
+    let event = Event {
+        id: row.event_id.clone(),
+        seq: tail,
+        kind: row.event.clone(),
+        timestamp: now.iso(),
+        data: json!({ "instanceId": instance.id, "message": "This is a test of your webhook" }),
+    };
+    let tried = attempt::post(app, instance, endpoint, &event).await?;
     let delivered = tried.attempt.outcome == super::Outcome::Delivered;
-    row.tried(instance, tried.attempt);
+    row.tried(app, instance, tried.attempt);
     row.status = if delivered { Status::Delivered } else { Status::Dead };
     metric::ended(row.status);
     app.store.commit(Unit::write(row.write()?)).await?;

@@ -95,7 +95,7 @@ impl Courier {
             courier: self,
             place,
             why,
-            off: !settings::is_on(&instance),
+            off: !settings::is_on(&self.app, &instance, &place.endpoint),
             instance,
             health,
             position: lane.start(),
@@ -109,7 +109,7 @@ impl Courier {
             return Ok(Ran::InProgress);
         }
         if run.off && redelivered {
-            // Perhaps the first run has switched the webhook off, and did not get to the other lanes.
+            // Perhaps the first run has switched the endpoint off, and did not get to the other lanes.
             lane::wake_all(&self.app, &place.instance, &place.endpoint).await?;
         }
         let ran = run.work(receipt).await;
@@ -154,7 +154,7 @@ struct Run<'a> {
     lane: Lane,
     /// The next event to look at.
     position: u64,
-    /// The webhook is switched off: what was begun is ended.
+    /// The endpoint is switched off: what was begun is ended.
     off: bool,
     delivered: bool,
     failed: bool,
@@ -241,7 +241,8 @@ impl Run<'_> {
             return Ok(());
         }
         let now = app.clock.now();
-        let mut row = known.unwrap_or_else(|| Delivery::of_expired(&self.instance, &self.place.endpoint, seq, now));
+        let mut row =
+            known.unwrap_or_else(|| Delivery::of_expired(app, &self.instance, &self.place.endpoint, seq, now));
         row.end(Status::Dead, Outcome::Expired, now);
         self.save(&row).await
     }
@@ -258,7 +259,7 @@ impl Run<'_> {
         if row.as_ref().is_some_and(Delivery::is_final) {
             return Ok(Step::Passed);
         }
-        let wanted = settings::wants(&self.instance, entry);
+        let wanted = settings::wants(app, &self.instance, endpoint, entry);
         if self.off || !wanted {
             let (status, outcome) =
                 if self.off { (Status::Dead, Outcome::Disabled) } else { (Status::Skipped, Outcome::Unwanted) };
@@ -273,7 +274,7 @@ impl Run<'_> {
         if used > RENEW && !self.lease(entry.seq).await? && !self.catch_up_here().await? {
             return Ok(Step::Passed);
         }
-        let mut row = row.unwrap_or_else(|| Delivery::of_entry(&self.instance, endpoint, entry, app.clock.now()));
+        let mut row = row.unwrap_or_else(|| Delivery::of_entry(app, &self.instance, endpoint, entry));
         let judgement = attempt::deliver(app, &self.courier.cancel, &self.instance, entry, &mut row).await?;
         match judgement {
             Judgement::Delivered => {
@@ -293,7 +294,7 @@ impl Run<'_> {
             Judgement::Dead { transient } => self.charge(transient).await?,
             Judgement::Disable => {
                 self.failed = true;
-                settings::switch_off(app, &self.instance, settings::Reason::Gone).await?;
+                settings::switch_off(app, &self.instance, endpoint, settings::Reason::Gone).await?;
                 self.off = true;
             }
         }
@@ -322,7 +323,7 @@ impl Run<'_> {
         let after = health::failed(app, &self.instance, &self.place.endpoint, &self.place.chat, transient).await?;
         self.health = Health::load(app, &self.place.instance, &self.place.endpoint).await?;
         if after == After::TooLong {
-            settings::switch_off(app, &self.instance, settings::Reason::Failing).await?;
+            settings::switch_off(app, &self.instance, &self.place.endpoint, settings::Reason::Failing).await?;
             self.off = true;
         }
         Ok(())

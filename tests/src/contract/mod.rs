@@ -31,6 +31,7 @@ mod queries;
 mod queues;
 mod reopened;
 mod retrying;
+mod search;
 mod transactions;
 mod units;
 mod waking;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use shared::{
     error::{Error, Result},
     store::{
-        CommitError, Committed, Depth, DynQueues, DynStore, Enqueue, Item, Key, Page, Query, Queue, Queues, Range,
-        Read, Receipt, Received, Source, Store, Unit, Write, log::Tail,
+        CommitError, Committed, Depth, DynQueues, DynStore, Enqueue, Found, Item, Key, Page, Query, Queue, Queues,
+        Range, Read, Receipt, Received, Search, Source, Store, Unit, Write, log::Tail,
     },
 };
 
@@ -79,6 +79,10 @@ impl Store for Retrying {
 
     async fn count(&self, source: Source, range: Range) -> Result<u64> {
         insist(|| self.store.count(source.clone(), range.clone())).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        insist(|| self.store.search(search.clone())).await
     }
 
     async fn tail(&self, log: &str) -> Result<Tail> {

@@ -1,5 +1,6 @@
 //! A thin HTTP client: one credential, short calls, answers that say what was wrong with them.
 
+use super::envelope;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
@@ -37,12 +38,12 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// The error envelope of seed 001's groups.
+/// What an error envelope says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The text.
     pub error: String,
-    /// `UPPER_SNAKE`.
+    /// `UPPER_SNAKE`; `""` where the group's envelope has none.
     pub code: String,
 }
 
@@ -190,7 +191,7 @@ impl Answer {
         self.json()
     }
 
-    /// Asserts a refusal with this status, in the envelope of seed 001's groups and without anything else in it.
+    /// Asserts a refusal with this status, in the envelope of the path's group.
     ///
     /// # Panics
     /// When the status is another or the envelope is broken.
@@ -225,16 +226,25 @@ impl Answer {
     /// The error envelope, whatever the status.
     ///
     /// # Panics
-    /// When it is broken.
+    /// When it is not the one of the path's group.
     #[track_caller]
     pub fn envelope(&self) -> Refusal {
-        let body = self.json();
-        let error = body["error"].as_str().unwrap_or_else(|| panic!("{self}: no text in `error`")).to_owned();
-        let code = body["code"].as_str().unwrap_or_else(|| panic!("{self}: no text in `code`")).to_owned();
-        assert!(!error.is_empty(), "{self}: an empty text");
-        let upper_snake = code.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-        assert!(upper_snake && !code.is_empty(), "{self}: `code` is not UPPER_SNAKE");
-        Refusal { error, code }
+        self.try_envelope().unwrap_or_else(|wrong| panic!("{self}: {wrong}"))
+    }
+
+    /// The error envelope, whatever the status.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn try_envelope(&self) -> Result<Refusal, String> {
+        let body: Value = serde_json::from_slice(&self.body).map_err(|error| format!("not JSON: {error}"))?;
+        envelope::read(&self.path(), self.status, &body)
+    }
+
+    /// The path that was asked, without its query.
+    fn path(&self) -> String {
+        let url = self.asked.split_once(' ').map_or("", |(_, url)| url);
+        reqwest::Url::parse(url).map(|url| url.path().to_owned()).unwrap_or_default()
     }
 }
 

@@ -4,10 +4,12 @@
 #![expect(clippy::print_stderr, reason = "a failed test shows the server's log")]
 
 pub mod client;
+pub mod envelope;
 pub mod instance;
 pub mod receiver;
 pub mod server;
 pub mod shape;
+pub mod socket;
 pub mod tenant;
 pub mod tools;
 pub mod wait;
@@ -17,5 +19,6 @@ pub use instance::Instance;
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use server::{Server, shared};
 pub use shape::shape;
+pub use socket::Socket;
 pub use tenant::Tenant;
 pub use wait::{SOON, eventually, eventually_within, stays};

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use shared::webhook::{self, Status};
+use serde_json::json;
+use shared::{
+    store::{Item, Unit, Write, keys},
+    webhook::{self, Status},
+};
 
 use super::world::World;
 
@@ -96,7 +100,7 @@ async fn new_settings_are_tried_at_once() {
     let url = world.receiver.url.replace("/hook", "/other");
     world.receiver.plan(|call| if call.path == "/other" { 200.into() } else { 503.into() });
     world.set(|webhook| webhook.url = Some(url)).await;
-    webhook::settings_changed(&world.app, &world.row().await).await.expect("notes");
+    webhook::settings_changed(&world.app, &world.id, "webhook").await.expect("notes");
     world.pump().await;
     assert_eq!(world.health().await["state"], "up");
     for (chat, numbers) in world.receiver.accepted() {
@@ -111,4 +115,25 @@ async fn what_is_switched_off_while_down_is_forgotten() {
     world.settle().await;
     assert!(world.listed(Some(Status::Retrying)).await.is_empty());
     assert!(world.health().await.is_null());
+}
+
+#[tokio::test]
+async fn a_replay_behind_a_recovery_is_delivered() {
+    let world = World::new().await;
+    let mut seqs = Vec::new();
+    for n in 1..=3 {
+        seqs.push(world.happens("alice", n).await);
+    }
+    world.pump().await;
+    // A recovery that has dispatched all three again, and found them delivered.
+    let health = json!({
+        "v": 1, "rev": 1, "state": "recovering", "round": 1, "from": seqs[0], "upto": seqs[2], "done": seqs[2],
+    });
+    let item = Item::new(keys::endpoint_state(&world.id, "webhook"), &health).expect("an item");
+    world.app.store.commit(Unit::write(Write::put(item))).await.expect("stores");
+    let id = world.delivery(seqs[1]).await.id;
+    webhook::replay(&world.app, &world.row().await, &id).await.expect("replays");
+    world.pump().await;
+    assert_eq!(world.receiver.of("alice"), [(1, 200), (2, 200), (3, 200), (2, 200)]);
+    assert_eq!(world.delivery(seqs[1]).await.status, Status::Delivered);
 }

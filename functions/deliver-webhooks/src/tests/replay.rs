@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::{
     clock::{Clock as _, DAY_MS, Millis},
     error::Kind,
-    webhook::{self, Outcome, Status},
+    webhook::{self, Outcome, Status, Wanted},
 };
 
 use super::world::{NOON, World};
@@ -66,7 +66,7 @@ async fn what_cannot_be_replayed_says_why() {
         let error = webhook::replay(&world.app, &row, id).await.expect_err(id);
         assert_eq!((error.kind, error.code.as_ref()), (Kind::NotFound, "DELIVERY_NOT_FOUND"));
     }
-    let test = webhook::test(&world.app, &row).await.expect("posts");
+    let test = webhook::test(&world.app, &row, "webhook").await.expect("posts");
     let error = webhook::replay(&world.app, &row, &test.id).await.expect_err("a test");
     assert_eq!(error.code, "NOT_REPLAYABLE");
 }
@@ -75,8 +75,8 @@ async fn all(world: &World, since: Millis, until: Millis, status: Option<&str>) 
     let mut cursor = None;
     loop {
         let row = world.row().await;
-        let step =
-            webhook::replay_range(&world.app, &row, since, until, status, cursor.as_ref()).await.expect("replays");
+        let wanted = Wanted { endpoint: "webhook", since, until, status };
+        let step = webhook::replay_range(&world.app, &row, &wanted, cursor.as_ref()).await.expect("replays");
         match step.next {
             Some(next) => cursor = Some(next),
             None => return step.replayed,
@@ -117,7 +117,8 @@ async fn ranges_are_replayed_by_time_and_status() {
     assert_eq!(all(&world, off, world.clock.now(), None).await, 5);
     world.settle().await;
     assert_eq!(calls(), 380);
-    let error = webhook::replay_range(&world.app, &world.row().await, off, off, Some("gone"), None).await;
+    let wanted = Wanted { endpoint: "webhook", since: off, until: off, status: Some("gone") };
+    let error = webhook::replay_range(&world.app, &world.row().await, &wanted, None).await;
     assert_eq!(error.expect_err("no such status").field.as_deref(), Some("status"));
 }
 
@@ -125,19 +126,19 @@ async fn ranges_are_replayed_by_time_and_status() {
 async fn a_test_call_is_made_at_once_and_recorded() {
     let world = World::new().await;
     world.set(|webhook| webhook.enabled = false).await;
-    let row = webhook::test(&world.app, &world.row().await).await.expect("posts");
+    let row = webhook::test(&world.app, &world.row().await, "webhook").await.expect("posts");
     assert_eq!((row.status, row.seq, row.attempts[0].outcome), (Status::Delivered, None, Outcome::Delivered));
     let calls = world.receiver.calls();
     assert_eq!((calls.len(), calls[0].event.as_str()), (1, "webhook_test"));
     world.receiver.always(404);
-    let row = webhook::test(&world.app, &world.row().await).await.expect("posts");
+    let row = webhook::test(&world.app, &world.row().await, "webhook").await.expect("posts");
     assert_eq!((row.status, row.attempts[0].outcome), (Status::Dead, Outcome::ClientError));
     let listed = world.listed(None).await;
     assert_eq!(listed.len(), 2);
     assert_eq!(webhook::get(&world.app, &world.row().await, &row.id).await.expect("reads"), Some(row));
     assert!(world.health().await.is_null(), "a test says nothing about the endpoint");
     world.set(|webhook| webhook.url = None).await;
-    let error = webhook::test(&world.app, &world.row().await).await.expect_err("no URL");
+    let error = webhook::test(&world.app, &world.row().await, "webhook").await.expect_err("no URL");
     assert_eq!(error.code, "WEBHOOK_NOT_CONFIGURED");
 }
 

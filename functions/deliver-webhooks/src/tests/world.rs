@@ -79,7 +79,8 @@ pub(super) struct Receiver {
 }
 
 async fn answer(State(receiver): State<Receiver>, uri: http::Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let json: Value = serde_json::from_slice(&body).expect("JSON");
+    // Templates may make anything.
+    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     let mut call = Call {
         path: uri.path().to_owned(),
         event: json["event"].as_str().unwrap_or_default().to_owned(),
@@ -208,8 +209,13 @@ impl World {
 
     /// Changes the webhook's settings, as a PUT would.
     pub(super) async fn set(&self, change: impl FnOnce(&mut Webhook)) {
+        self.change(|row| change(&mut row.webhook)).await;
+    }
+
+    /// Changes the instance's row.
+    pub(super) async fn change(&self, change: impl FnOnce(&mut Instance)) {
         let mut row = self.row().await;
-        change(&mut row.webhook);
+        change(&mut row);
         row.updated_at = Millis(row.updated_at.0 + 1);
         let item = instance::item(&row).expect("an item");
         self.app.store.commit(Unit::write(Write::put(item))).await.expect("stores");

@@ -118,6 +118,7 @@ impl Bed {
             status_at: now,
             paired: false,
             address: None,
+            aliases: Vec::new(),
             account_name: None,
             qr: None,
             last_seen_at: None,
@@ -189,9 +190,13 @@ impl Bed {
     }
 
     pub(super) async fn accept(&self, instance: &Instance, to: &str, text: &str) -> Message {
+        self.accept_typing(instance, to, text, Duration::ZERO).await
+    }
+
+    pub(super) async fn accept_typing(&self, instance: &Instance, to: &str, text: &str, typing: Duration) -> Message {
         let instance = self.read(&instance.id).await.expect("is there");
         let to = address::canonical(instance.platform, "to", to, true).expect("an address");
-        let draft = Draft::new(to, Content::Text { text: text.into() });
+        let draft = Draft { typing, ..Draft::new(to, Content::Text { text: text.into() }) };
         send::accept(&self.app, &instance, draft, &self.app.ids.ulid()).await.expect("is accepted")
     }
 
@@ -224,6 +229,12 @@ impl Bed {
             .filter(|entry| entry.body.message.as_deref() == Some(&sort))
             .map(|entry| entry.body.key.replace(&sort, "*"))
             .collect()
+    }
+
+    /// Messages that the log has counted as sent.
+    pub(super) async fn counted(&self, instance: &Instance) -> i64 {
+        let entries = log::read(&*self.app.store, instance.id.as_str(), 0, 10_000).await.expect("reads");
+        entries.iter().filter_map(|entry| entry.body.delta).map(|delta| delta.messages_sent).sum()
     }
 
     pub(super) async fn outbox(&self, instance: &Instance) -> Vec<String> {

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use shared::{
     Error, Result,
     address::{self, Platform},
-    connector::{GroupChange, Request, unsupported},
+    connector::{ContactInfo, GroupChange, Request, Update, unsupported},
     crypto,
     store::{CommitError, Cond, Item, Key, Query, Read, Unit, Write, keys},
 };
 
-use crate::{network::Network, people};
+use crate::{line::Inner, network::Network, people};
 
 const MAX_GROUPS: usize = 500;
 const TRIES: usize = 5;
@@ -48,7 +48,8 @@ impl Group {
     }
 }
 
-pub(crate) async fn ask(network: &Network, request: Request) -> Result<Value> {
+pub(crate) async fn ask(inner: &Inner, request: Request) -> Result<Value> {
+    let network = &inner.network;
     if !network.capability.groups {
         return Err(unsupported("a group"));
     }
@@ -60,20 +61,31 @@ pub(crate) async fn ask(network: &Network, request: Request) -> Result<Value> {
                 page.items.into_iter().map(|item| Ok(item.into::<Group>()?.shown())).collect::<Result<Vec<_>>>()?;
             Ok(json!({ "groups": groups }))
         }
-        Request::GroupCreate { subject, participants } => create(network, subject, &participants).await,
+        Request::GroupCreate { subject, participants } => {
+            let group = create(network, subject, &participants).await?;
+            tell(inner, &group).await?;
+            Ok(group.shown())
+        }
         Request::GroupParticipants { group, change, participants } => {
             let people = canonical(network, &participants)?;
             edit(network, &group, |found| apply(found, change, &people)).await.map(|group| group.shown())
         }
         Request::GroupSubject { group, subject } => {
-            edit(network, &group, |found| found.subject.clone_from(&subject)).await.map(|group| group.shown())
+            let group = edit(network, &group, |found| found.subject.clone_from(&subject)).await?;
+            tell(inner, &group).await?;
+            Ok(group.shown())
         }
         Request::GroupInvite { group } => {
             let found = load(network, &group).await?;
             // The same code for as long as the group lives.
             let code: String =
                 crypto::sha256_hex(format!("{}/{}", network.instance, found.id)).chars().take(22).collect();
-            Ok(json!({ "code": code, "link": format!("https://chat.whatsapp.com/{code}") }))
+            let link = match network.platform() {
+                Platform::Telegram => format!("https://t.me/+{code}"),
+                Platform::Signal => format!("https://signal.group/#{code}"),
+                _ => format!("https://chat.whatsapp.com/{code}"),
+            };
+            Ok(json!({ "code": code, "link": link }))
         }
         Request::GroupLeave { group } => {
             let found = load(network, &group).await?;
@@ -82,6 +94,13 @@ pub(crate) async fn ask(network: &Network, request: Request) -> Result<Value> {
         }
         _ => Err(Error::internal("not a request about groups")),
     }
+}
+
+/// A group is a contact, under its newest name.
+async fn tell(inner: &Inner, group: &Group) -> Result<()> {
+    let contact =
+        ContactInfo { address: group.id.clone(), name: group.subject.clone(), avatar: String::new(), is_group: true };
+    inner.emit.emit(Update::Contacts(vec![contact])).await
 }
 
 fn key(network: &Network, id: &str) -> Key {
@@ -109,7 +128,7 @@ fn new_id(platform: Platform, digits: u64) -> Result<String> {
     })
 }
 
-async fn create(network: &Network, subject: String, participants: &[String]) -> Result<Value> {
+async fn create(network: &Network, subject: String, participants: &[String]) -> Result<Group> {
     let owner = own(network).await?;
     let mut members = vec![Participant { id: owner.clone(), admin: true }];
     for id in canonical(network, participants)? {
@@ -130,7 +149,7 @@ async fn create(network: &Network, subject: String, participants: &[String]) -> 
             revision: 1,
         };
         match network.store.commit(Unit::write(Write::create(Item::new(key(network, &group.id), &group)?))).await {
-            Ok(_) => return Ok(group.shown()),
+            Ok(_) => return Ok(group),
             Err(CommitError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

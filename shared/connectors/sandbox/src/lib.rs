@@ -32,6 +32,7 @@ mod groups;
 mod later;
 mod line;
 mod magic;
+mod naming;
 mod network;
 mod pairing;
 mod people;

@@ -196,7 +196,7 @@ impl Line for SandboxLine {
             | Request::GroupParticipants { .. }
             | Request::GroupSubject { .. }
             | Request::GroupInvite { .. }
-            | Request::GroupLeave { .. } => crate::groups::ask(&inner.network, request).await,
+            | Request::GroupLeave { .. } => crate::groups::ask(inner, request).await,
             Request::Sandbox { .. } | Request::PairingCode { .. } => Err(Error::internal("answered above")),
         }
     }

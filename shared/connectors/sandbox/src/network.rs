@@ -21,11 +21,13 @@ use shared::{
     store::{CommitError, DynStore, Item, Key, Query, Read, Store, Unit, Write, keys},
 };
 
-use crate::magic::Behaviour;
+use crate::{magic::Behaviour, naming};
 
-/// From sending to `delivered`, and from there to `read` or to the echo.
+/// From sending to `delivered`, and from there to `read`.
 const DELIVERED_AFTER: Duration = Duration::from_millis(100);
 const READ_AFTER: Duration = Duration::from_millis(300);
+/// From sending to the echo.
+const ECHO_AFTER: Duration = Duration::from_millis(400);
 /// Tries to find a free place in the outbox: another process may still be writing to it.
 const PLACE_TRIES: usize = 5;
 
@@ -93,8 +95,10 @@ pub(crate) struct Taken {
 /// What the network remembers of a message under its sender's id.
 #[derive(Debug, Serialize, Deserialize)]
 struct Known {
-    seq: u64,
     at: Millis,
+    /// The platform's id, where it assigns ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 /// One instance's view of the network.
@@ -134,11 +138,21 @@ impl Network {
 
     /// The network's answer to a message: it is in the outbox once, however often it is sent under the same id.
     pub(crate) async fn take(&self, outgoing: &Outgoing, behaviour: Behaviour) -> Result<Taken> {
+        let at = self.clock.now();
+        let id = match self.capability.message_ids {
+            Ids::Platform => Some(naming::name(self, &outgoing.id, &outgoing.to, "me", at).await?),
+            Ids::Client => None,
+        };
+        let echo = if behaviour == Behaviour::Echo && outgoing.content.is_message() {
+            let given = format!("ECHO{}", outgoing.id);
+            Some(naming::name(self, &given, &outgoing.to, &outgoing.to, at.plus(ECHO_AFTER)).await?)
+        } else {
+            None
+        };
         for _ in 0..PLACE_TRIES {
-            let (seq, at) = (self.next_place().await?, self.clock.now());
-            let id = self.platform_id(seq);
-            let due = self.due_after(outgoing, id.as_deref(), seq, at, behaviour);
-            let known = Item::new(self.known_key(&outgoing.id), &Known { seq, at })?;
+            let seq = self.next_place().await?;
+            let due = self.due_after(outgoing, id.as_deref(), seq, at, behaviour, echo.as_deref());
+            let known = Item::new(self.known_key(&outgoing.id), &Known { at, id: id.clone() })?;
             let row = Item::new(self.place_key(seq), &self.outbox_row(outgoing, id.as_deref(), seq, at))?;
             let mut writes = vec![Write::create(known), Write::create(row)];
             for due in &due {
@@ -152,7 +166,7 @@ impl Network {
                         None => self.store.get(&self.known_key(&outgoing.id), Read::Strong).await?,
                     };
                     let known: Known = old.ok_or_else(|| Error::unavailable("a lost race"))?.into()?;
-                    return Ok(Taken { id: self.platform_id(known.seq), at: known.at, due: Vec::new() });
+                    return Ok(Taken { id: known.id, at: known.at, due: Vec::new() });
                 }
                 // The place is taken: look where the end is now.
                 Err(CommitError::Conflict { .. }) => self.place.store(0, Ordering::Relaxed),
@@ -160,10 +174,6 @@ impl Network {
             }
         }
         Err(Error::unavailable("no free place in the outbox"))
-    }
-
-    fn platform_id(&self, seq: u64) -> Option<String> {
-        (self.capability.message_ids == Ids::Platform).then(|| seq.to_string())
     }
 
     fn known_key(&self, id: &str) -> Key {
@@ -185,7 +195,15 @@ impl Network {
     }
 
     /// What a message leads to.
-    fn due_after(&self, outgoing: &Outgoing, id: Option<&str>, seq: u64, at: Millis, behaviour: Behaviour) -> Vec<Due> {
+    fn due_after(
+        &self,
+        outgoing: &Outgoing,
+        id: Option<&str>,
+        seq: u64,
+        at: Millis,
+        behaviour: Behaviour,
+        echo: Option<&str>,
+    ) -> Vec<Due> {
         let id = id.unwrap_or(&outgoing.id).to_owned();
         let chat = outgoing.to.clone();
         let (delivered, read) = (at.plus(DELIVERED_AFTER), at.plus(DELIVERED_AFTER + READ_AFTER));
@@ -199,16 +217,16 @@ impl Network {
                 due.push((read, 1, Event::Read { id: id.clone(), chat: chat.clone() }));
             }
         }
-        if behaviour == Behaviour::Echo && outgoing.content.is_message() {
+        if let Some(echo) = echo {
             let event = Event::Writes {
-                id: format!("ECHO{id}"),
+                id: echo.to_owned(),
                 sender: chat.clone(),
                 chat,
                 name: "Echo".into(),
                 group: false,
                 content: outgoing.content.clone(),
             };
-            due.push((read, 2, event));
+            due.push((at.plus(ECHO_AFTER), 2, event));
         }
         due.into_iter().map(|(at, step, event)| self.due(at, &format!("{seq:012}.{step}"), event)).collect()
     }
@@ -291,7 +309,7 @@ impl Network {
                 row["reaction"] = json!({ "messageId": target, "emoji": emoji });
             }
             Content::Edit { target, .. } | Content::Revoke { target } => row["targetMessageId"] = json!(target),
-            Content::Text { .. } | Content::Other { .. } => {}
+            Content::Text { .. } | Content::Other { .. } | Content::Foreign { .. } => {}
         }
         if let Some(quoted) = &outgoing.quoted {
             row["quotedMessageId"] = json!(quoted);

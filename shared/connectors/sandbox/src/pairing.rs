@@ -18,6 +18,7 @@ use shared::{
 use crate::{
     later,
     line::{DEVICE, Inner},
+    naming,
     network::Phone,
     people,
 };
@@ -61,7 +62,8 @@ async fn opened(inner: &Arc<Inner>, phone: &Phone) -> Result<()> {
     let name = phone.name.clone().unwrap_or_else(|| "Sandbox".into());
     // Up before it is told: whoever hears of it may send at once.
     inner.set_up(true);
-    if let Err(error) = inner.emit.emit(Update::Opened { address, name }).await {
+    let aliases = people::aliases(inner.network.platform(), &number);
+    if let Err(error) = inner.emit.emit(Update::Opened { address, aliases, name }).await {
         inner.set_up(false);
         return Err(error);
     }
@@ -107,6 +109,7 @@ pub(crate) async fn play(inner: &Arc<Inner>, play: Play) -> Result<Value> {
         Play::Scan { phone, name } => scan(inner, phone, name).await,
         Play::Receive { id, from, chat, name, content, at } => {
             let is_group = chat != from && chat::is_group(inner.network.platform(), &chat);
+            let id = naming::name(&inner.network, &id, &chat, &from, at).await?;
             let incoming = Incoming {
                 id,
                 chat,

@@ -27,6 +27,14 @@ pub(crate) fn at(platform: Platform, number: &str) -> String {
     address::canonical(platform, "phone", &format!("+{number}"), true).unwrap_or_else(|_| number.to_owned())
 }
 
+/// What else the account with this number is called: a bot on Telegram has a username.
+pub(crate) fn aliases(platform: Platform, number: &str) -> Vec<String> {
+    match platform {
+        Platform::Telegram => vec![format!("@sandbox_{number}_bot")],
+        _ => Vec::new(),
+    }
+}
+
 /// Stores the contact list and tells how many there are.
 pub(crate) async fn sync(inner: &Inner) -> Result<Value> {
     if !inner.network.capability.contact_list {

@@ -124,6 +124,7 @@ impl Home {
             status_at: NOON,
             paired: false,
             address: Some(ALICE.into()),
+            aliases: Vec::new(),
             account_name: None,
             qr: Some(Qr { code: format!("{HUSH} code"), at: NOON }),
             last_seen_at: None,

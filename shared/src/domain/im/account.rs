@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::{group, people};
 use crate::{
     address::Platform,
     app::App,
@@ -9,7 +10,7 @@ use crate::{
     domain::{
         instance::{self, Instance, Mode},
         register::{self, Claim, New},
-        user::User,
+        user::{self, User},
     },
     error::{Error, Result},
     id::{InstanceId, UserId},
@@ -67,6 +68,23 @@ pub async fn find(app: &App, user: &UserId) -> Result<Option<Instance>> {
         Some(id) => instance::find(app, &id).await,
         None => Ok(None),
     }
+}
+
+/// Whom a text means that a send of this instance is for: names become ids, so that a chat has one address. Other platforms'
+/// addresses, and those of the sandbox, stay as they are.
+///
+/// Errors: 404 for an unknown user or group.
+pub async fn recipient(app: &App, instance: &Instance, field: &'static str, to: String) -> Result<String> {
+    if instance.platform != Platform::Im || instance.mode != Mode::Live {
+        return Ok(to);
+    }
+    if let Some(id) = to.strip_prefix(GROUP) {
+        let group = group::find(app, id).await?.ok_or_else(|| group::unknown().field(field))?;
+        return Ok(format!("{GROUP}{}", group.id));
+    }
+    let user = user::find(app, &instance.user_id).await?.ok_or_else(people::unknown)?;
+    let peer = people::find(app, &user, &to).await?.ok_or_else(|| people::unknown().field(field))?;
+    Ok(peer.id.to_string())
 }
 
 async fn claimed(app: &App, user: &UserId) -> Result<Option<InstanceId>> {

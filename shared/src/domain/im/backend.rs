@@ -3,13 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Channel, ChannelKey, Group, Message, NewMessage, Posted, message, token};
-use crate::{
-    app::App,
-    domain::user::User,
-    error::Result,
-    id::UserId,
-    redact::Secret,
-};
+use crate::{app::App, domain::user::User, error::Result, id::UserId, redact::Secret};
 
 /// Addresses that clients connect to (`GET /im/config`); `""` where there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,14 @@ use crate::domain::content::Content;
 /// What seed 004 calls `contentType`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    Text { content: String },
+    Text {
+        content: String,
+    },
     /// `content` beside the picture, usually `""`.
-    Image { url: String, content: String },
+    Image {
+        url: String,
+        content: String,
+    },
     Custom,
 }
 
@@ -111,7 +116,8 @@ mod tests {
     #[test]
     fn strange_payloads_are_custom() {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        for strange in ["", "***", &encode("no json"), &encode("{\"type\":5}"), &encode("{\"type\":1}"), &encode("[1]")] {
+        for strange in ["", "***", &encode("no json"), &encode("{\"type\":5}"), &encode("{\"type\":1}"), &encode("[1]")]
+        {
             let chat = read(strange);
             assert_eq!((chat.content_type(), chat.content()), ("custom", ""), "{strange}");
         }

@@ -104,8 +104,7 @@ pub(super) async fn arrived(
     key: &ChannelKey,
     message: &Message,
 ) -> Result<()> {
-    let mut change =
-        Change::default().set("lastSeq", message.seq).set("lastAt", message.at.0).remove("hidden");
+    let mut change = Change::default().set("lastSeq", message.seq).set("lastAt", message.at.0).remove("hidden");
     if *user == message.body.from {
         change = change.set("readSeq", message.seq);
     }
@@ -119,20 +118,19 @@ pub async fn read(app: &App, user: &UserId, channel: &Channel, upto: u64) -> Res
 }
 
 /// The writer of a group message has read it.
-pub(super) async fn moved(
-    app: &App,
-    user: &UserId,
-    key: &ChannelKey,
-    kind: Type,
-    id: &str,
-    upto: u64,
-) -> Result<bool> {
+pub(super) async fn moved(app: &App, user: &UserId, key: &ChannelKey, kind: Type, id: &str, upto: u64) -> Result<bool> {
     let write = upsert(user, key, kind, id, Change::default().set("readSeq", upto)).only_if(below("readSeq", upto));
     settle(app, write).await
 }
 
 /// Names the peer of a person channel, for this user only. What is `None` stays.
-pub async fn rename(app: &App, user: &UserId, channel: &Channel, name: Option<&str>, avatar: Option<&str>) -> Result<()> {
+pub async fn rename(
+    app: &App,
+    user: &UserId,
+    channel: &Channel,
+    name: Option<&str>,
+    avatar: Option<&str>,
+) -> Result<()> {
     let mut change = Change::default().remove("hidden");
     if let Some(name) = name {
         change = change.set("name", name);
@@ -154,6 +152,26 @@ pub async fn find(app: &App, user: &UserId, channel: &ChannelKey) -> Result<Opti
     app.store.get(&keys::im_channel(user, channel.as_str()), Read::Strong).await?.map(Item::into).transpose()
 }
 
+/// A page of the keys of a user's channels, hidden ones included.
+pub async fn channels(
+    app: &App,
+    user: &UserId,
+    limit: usize,
+    cursor: Option<Cursor>,
+) -> Result<(Vec<ChannelKey>, Option<Cursor>)> {
+    let query = Query::table(keys::im_channels(user)).limit(limit).after(cursor).keys_only();
+    let page = app.store.query(query).await?;
+    Ok((page.items.into_iter().map(|item| ChannelKey(item.key.sk)).collect(), page.next))
+}
+
+/// Users that `user` has a conversation with, `limit` at most: those who signed up first.
+pub async fn peers(app: &App, user: &UserId, limit: usize) -> Result<Vec<UserId>> {
+    let query = Query::table(keys::im_channels(user)).prefix("p").limit(limit).keys_only();
+    let page = app.store.query(query).await?;
+    let pairs = page.items.into_iter().filter_map(|item| ChannelKey(item.key.sk).pair());
+    Ok(pairs.map(|(a, b)| if a == *user { b } else { a }).filter(|peer| peer != user).collect())
+}
+
 /// A conversation as its user sees it.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -166,12 +184,7 @@ pub struct View {
 }
 
 /// A page of a user's conversations, in no order that means anything; those of deleted groups and hidden ones are not shown.
-pub async fn list(
-    app: &App,
-    user: &User,
-    limit: usize,
-    cursor: Option<Cursor>,
-) -> Result<(Vec<View>, Option<Cursor>)> {
+pub async fn list(app: &App, user: &User, limit: usize, cursor: Option<Cursor>) -> Result<(Vec<View>, Option<Cursor>)> {
     let page = app.store.query(Query::table(keys::im_channels(&user.id)).limit(limit).after(cursor)).await?;
     let rows = page.items.into_iter().map(Item::into::<Conversation>).collect::<Result<Vec<_>>>()?;
     let (groups, people): (Vec<_>, Vec<_>) =

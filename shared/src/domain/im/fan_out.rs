@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{ChannelKey, Group, Message, Type, account, content, conversation, group, people};
+use super::{ChannelKey, Group, Message, Type, account, content, conversation, frames, group, people};
 use crate::{
     app::App,
     connector::Incoming,
@@ -16,7 +16,6 @@ use crate::{
     },
     error::{Error, Result},
     id::UserId,
-    realtime::{Frame, Place},
 };
 
 /// Members whose rows are read at once.
@@ -29,7 +28,7 @@ pub async fn run(app: &App, channel: &ChannelKey, seq: u64) -> Result<()> {
     match channel.pair() {
         Some((a, b)) => {
             let peer = if a == sender.id { &b } else { &a };
-            let to = frame(channel, &message, &sender, Type::Person, peer.as_str());
+            let to = frames::message(channel, &message, &sender, Type::Person, peer.as_str());
             let both = if a == b { vec![a.clone()] } else { vec![a.clone(), b.clone()] };
             app.realtime.push(&both, &to).await?;
             let here = conversation::arrived(app, &sender.id, peer, channel, &message);
@@ -54,7 +53,7 @@ pub async fn run(app: &App, channel: &ChannelKey, seq: u64) -> Result<()> {
 }
 
 async fn to_group(app: &App, group: &Group, message: &Message, sender: &User) -> Result<()> {
-    let frame = frame(&group.key, message, sender, Type::Group, &group.id);
+    let frame = frames::message(&group.key, message, sender, Type::Group, &group.id);
     let mut cursor = None;
     loop {
         let (members, next) = group::members(app, &group.key, PAGE, cursor).await?;
@@ -115,13 +114,6 @@ fn facts(message: &Message) -> Value {
 async fn tell(app: &App, instance: Instance, incoming: &Incoming, facts: Value) -> Result<()> {
     let author = Author::foreign(app, Arc::new(instance));
     author.received_with(incoming, facts, Settle::Nothing).await.map(drop).map_err(Error::from)
-}
-
-/// The `message` frame of seed 004 (facts: `from_name` and `from_avatar` in groups).
-fn frame(channel: &ChannelKey, message: &Message, sender: &User, kind: Type, to: &str) -> Frame {
-    let data = view(message, sender, kind, to);
-    let text = json!({ "type": "message", "data": data }).to_string();
-    Frame::message(Place { channel: channel.as_str().into(), seq: message.seq }, message.client_id(), text)
 }
 
 /// A message as seed 004's clients get it, on the socket and in histories.

@@ -209,7 +209,8 @@ pub async fn delete(app: &App, group: &Group) -> Result<()> {
     let change = Change { index: Some(None), ..Change::default().set("deleted", true) };
     let cond = Cond::All(vec![Cond::eq("key", group.key.as_str()), Cond::lacks("deleted")]);
     let name = format!("im/{}", group.key);
-    let disband = job::background(name.clone(), format!("{name}/disband"), Work::ImDisband { channel: group.key.clone() })?;
+    let disband =
+        job::background(name.clone(), format!("{name}/disband"), Work::ImDisband { channel: group.key.clone() })?;
     let unit = Unit {
         writes: vec![Write::update(keys::im_group(&hash), change).only_if(cond)],
         enqueue: vec![disband],
@@ -249,6 +250,15 @@ fn joins(app: &App, group: &Group, user: &UserId) -> Result<Vec<Write>> {
     ])
 }
 
+/// Makes sure that a member has the group in its list.
+async fn listed(app: &App, group: &Group, user: &UserId) -> Result<()> {
+    let row = Write::create(conversation::item(user, &Conversation::of_group(group, app.clock.now()))?);
+    match app.store.commit(Unit::write(row)).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub async fn is_member(app: &App, channel: &ChannelKey, user: &UserId) -> Result<bool> {
     Ok(app.store.get(&keys::im_member(channel.as_str(), user), Read::Strong).await?.is_some())
 }
@@ -276,9 +286,9 @@ pub async fn resolve(app: &App, user: &User, field: &'static str, names: &[Strin
     if names.is_empty() || names.len() > MAX_SUBSCRIBERS {
         return Err(Error::invalid(field, format!("{field} must name 1 to {MAX_SUBSCRIBERS} users")));
     }
-    let found: Vec<UserId> = stream::iter(names)
+    let found: Vec<UserId> = stream::iter(names.to_vec())
         .map(|name| async move {
-            match people::find(app, user, name).await? {
+            match people::find(app, user, &name).await? {
                 Some(found) => Ok(found.id),
                 None => Err(people::unknown().field(field)),
             }
@@ -297,13 +307,13 @@ pub async fn resolve(app: &App, user: &User, field: &'static str, names: &[Strin
 
 /// Adds members; answers how many were none before.
 pub async fn add(app: &App, group: &Group, users: &[UserId]) -> Result<usize> {
-    let added: Vec<UserId> = stream::iter(users)
+    let added: Vec<UserId> = stream::iter(users.to_vec())
         .map(|user| async move {
-            let unit = Unit { writes: joins(app, group, user)?, ..Unit::default() };
+            let unit = Unit { writes: joins(app, group, &user)?, ..Unit::default() };
             match app.store.commit(unit).await {
-                Ok(_) => Ok::<_, Error>(Some(user.clone())),
-                // A member already: its row in the list is made sure of by the next message.
-                Err(CommitError::Conflict { .. }) => Ok(None),
+                Ok(_) => Ok::<_, Error>(Some(user)),
+                // A member already; whoever made it one may have stopped before its row in the list.
+                Err(CommitError::Conflict { .. }) => listed(app, group, &user).await.map(|()| None),
                 Err(error) => Err(error.into()),
             }
         })
@@ -319,15 +329,18 @@ pub async fn add(app: &App, group: &Group, users: &[UserId]) -> Result<usize> {
 
 /// Removes members; answers how many were some.
 pub async fn remove(app: &App, group: &Group, users: &[UserId]) -> Result<usize> {
-    let removed: Vec<UserId> = stream::iter(users)
+    let removed: Vec<UserId> = stream::iter(users.to_vec())
         .map(|user| async move {
-            let writes = vec![
-                Write::delete(keys::im_member(group.key.as_str(), user)).only_if(Cond::Exists),
-                Write::delete(keys::im_channel(user, group.key.as_str())),
-            ];
+            let row = Write::delete(keys::im_channel(&user, group.key.as_str()));
+            let writes =
+                vec![Write::delete(keys::im_member(group.key.as_str(), &user)).only_if(Cond::Exists), row.clone()];
             match app.store.commit(Unit { writes, ..Unit::default() }).await {
-                Ok(_) => Ok::<_, Error>(Some(user.clone())),
-                Err(CommitError::Conflict { .. }) => Ok(None),
+                Ok(_) => Ok::<_, Error>(Some(user)),
+                // No member; whoever removed it may have stopped before its row in the list.
+                Err(CommitError::Conflict { .. }) => {
+                    app.store.commit(Unit::write(row)).await?;
+                    Ok(None)
+                }
                 Err(error) => Err(error.into()),
             }
         })
@@ -344,7 +357,8 @@ pub async fn remove(app: &App, group: &Group, users: &[UserId]) -> Result<usize>
 /// Notes the newest message, behind it.
 pub(super) async fn touch(app: &App, key: &ChannelKey, seq: u64, at: Millis) -> Result<()> {
     let Some(hash) = key.group_hash() else { return Ok(()) };
-    let newer = Cond::All(vec![Cond::eq("key", key.as_str()), Cond::lt("lastSeq", i64::try_from(seq).unwrap_or(i64::MAX))]);
+    let newer =
+        Cond::All(vec![Cond::eq("key", key.as_str()), Cond::lt("lastSeq", i64::try_from(seq).unwrap_or(i64::MAX))]);
     let change = Change::default().set("lastSeq", seq).set("lastAt", at.0);
     match app.store.commit(Unit::write(Write::update(keys::im_group(hash), change).only_if(newer))).await {
         Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),

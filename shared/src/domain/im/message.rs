@@ -18,6 +18,10 @@ use crate::{
 
 /// Bytes of a payload at the most, before base64.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
+/// Bytes of payloads that a page of messages comes to at the most, one chunk aside: answers stay below 5 MB.
+const PAGE_BYTES: usize = 512 * 1024;
+/// Messages that are read at once.
+const CHUNK: usize = 40;
 /// Characters of a client number at the most.
 pub const MAX_CLIENT_NO: usize = 128;
 
@@ -169,26 +173,50 @@ pub(super) async fn tail(app: &App, channel: &ChannelKey) -> Result<u64> {
     Ok(app.store.tail(&channel.log()).await?.seq)
 }
 
-/// Up to `limit` messages below number `before` (from the newest without it), newest first, and the number to go on below.
+/// Up to `limit` messages below number `before` (from the newest without it), newest first, and the number to go on below. A page
+/// of large messages is shorter.
 pub async fn history(
     app: &App,
     channel: &ChannelKey,
     before: Option<u64>,
     limit: usize,
 ) -> Result<(Vec<Message>, Option<u64>)> {
-    let end = match before {
-        Some(before) => before,
-        None => app.im.tail(app, channel).await? + 1,
-    };
-    let start = end.saturating_sub(limit as u64).max(1);
-    let count = usize::try_from(end.saturating_sub(start)).unwrap_or(limit);
-    if count == 0 {
-        return Ok((Vec::new(), None));
+    // A number beyond the newest means the newest.
+    let newest = app.im.tail(app, channel).await?;
+    let mut end = before.map_or(newest + 1, |before| before.min(newest + 1));
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while end > 1 && found.len() < limit && bytes < PAGE_BYTES {
+        let count = CHUNK.min(limit - found.len());
+        let start = end.saturating_sub(count as u64).max(1);
+        let mut some = app.im.after(app, channel, start - 1, count).await?;
+        some.retain(|message| message.seq < end);
+        bytes += size(&some);
+        found.extend(some.into_iter().rev());
+        end = start;
     }
-    let mut messages = app.im.after(app, channel, start - 1, count).await?;
-    messages.retain(|message| message.seq < end);
-    messages.reverse();
-    Ok((messages, (start > 1).then_some(start)))
+    Ok((found, (end > 1).then_some(end)))
+}
+
+/// Up to `limit` messages after number `after`, in order; fewer, where they are large.
+pub async fn since(app: &App, channel: &ChannelKey, after: u64, limit: usize) -> Result<Vec<Message>> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    let mut last = after;
+    while found.len() < limit && bytes < PAGE_BYTES {
+        let count = CHUNK.min(limit - found.len());
+        let some = app.im.after(app, channel, last, count).await?;
+        let over = some.len() < count;
+        last = some.last().map_or(last, |message| message.seq);
+        bytes += size(&some);
+        found.extend(some);
+        if over {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn size(messages: &[Message]) -> usize {
+    messages.iter().map(|message| message.body.payload.len()).sum()
 }
 
 /// A message as seed 002's `message/sync` shows it to `user`: `channelId` is the other side, as that user knows it.

@@ -10,13 +10,16 @@
 
 pub mod account;
 pub mod backend;
+pub mod chat;
 pub mod content;
 pub mod conversation;
 pub mod fan_out;
+pub mod frames;
 pub mod group;
 pub mod message;
 pub mod people;
 pub mod token;
+pub mod views;
 
 use std::fmt;
 
@@ -82,6 +85,11 @@ impl ChannelKey {
         Self(format!("g{hash}-{generation}"))
     }
 
+    /// A key as a frame's place names it.
+    pub fn stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -139,6 +147,14 @@ impl Channel {
         }
     }
 
+    /// The id of a group channel's group.
+    pub fn group_id(&self) -> Option<&str> {
+        match &self.with {
+            With::Person(_) => None,
+            With::Group(group) => Some(&group.id),
+        }
+    }
+
     /// The channel of these two users.
     pub fn person(user: &UserId, peer: User) -> Self {
         Self { key: ChannelKey::person(user, &peer.id), with: With::Person(Box::new(peer)) }
@@ -166,6 +182,17 @@ pub async fn channel(app: &App, user: &User, kind: Type, id: &str) -> Result<Cha
             }
             Ok(Channel::of_group(group))
         }
+    }
+}
+
+/// [`channel`], where a client does not say of which kind: a user of this name, else a group.
+pub async fn channel_of_any_kind(app: &App, user: &User, kind: Option<Type>, id: &str) -> Result<Channel> {
+    match kind {
+        Some(kind) => channel(app, user, kind, id).await,
+        None => match people::find(app, user, id).await? {
+            Some(peer) => Ok(Channel::person(&user.id, peer)),
+            None => channel(app, user, Type::Group, id).await,
+        },
     }
 }
 

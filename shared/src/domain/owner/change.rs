@@ -9,7 +9,7 @@ use crate::{
     domain::{
         content::Content,
         event::Kind,
-        message::{self, HEAD_CONTENT, Message},
+        message::{self, Message},
     },
     error::Result,
     id::ChatKey,
@@ -77,15 +77,16 @@ fn edited(target: &Message, text: &str, at: Millis) -> Result<(Option<Write>, Ch
         _ => Content::Text { text: text.to_owned() },
     };
     let full = serde_json::to_value(&content)?;
-    let long = full.to_string().len() > HEAD_CONTENT;
+    let as_sent = target.as_sent.as_ref().map(serde_json::to_value).transpose()?;
+    let long = message::is_long(&content, target.as_sent.as_ref())?;
     let change =
         Change::default().set("edited", true).set("editedAt", at.0).set("kind", content.kind()).set("long", long);
     let (body, change) = if long {
         let short = serde_json::to_value(Content::Other { name: content.kind().to_owned() })?;
-        let body = Item::new(keys::message_body(&target.key()), &json!({ "content": full }))?;
-        (Some(Write::put(body)), change.set("content", short))
+        let body = Item::new(keys::message_body(&target.key()), &json!({ "content": full, "asSent": as_sent }))?;
+        (Some(Write::put(body)), change.set("content", short).remove("asSent"))
     } else {
-        (None, change.set("content", full))
+        (None, change.set("content", full).set_or_remove("asSent", as_sent))
     };
     let newest = Cond::Any(vec![Cond::lacks("editedAt"), Cond::Le("editedAt".into(), at.0)]);
     Ok((body, change, Cond::All(vec![Cond::Exists, newest])))

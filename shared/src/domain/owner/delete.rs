@@ -5,7 +5,7 @@ use super::line::address_keys;
 use crate::{
     app::App,
     clock::{DAY_MS, Millis},
-    domain::{endpoint, instance::Instance},
+    domain::{endpoint, forwarder::Forwarder, instance::Instance, juhe},
     error::Result,
     id::InstanceId,
     store::{Query, Read, Write, keys, log},
@@ -22,10 +22,9 @@ const BUCKETS: u8 = 16;
 pub async fn erase(app: &App, id: &InstanceId) -> Result<()> {
     let Some(item) = app.store.get(&keys::instance(id), Read::Strong).await? else { return Ok(()) };
     let instance: Instance = item.into()?;
-    if let Some(own) = &instance.address {
-        let keys = address_keys(app, &instance, own);
-        app.store.write_many(keys.into_iter().map(Write::delete).collect()).await?;
-    }
+    let keys = address_keys(app, &instance, instance.address.as_deref(), &instance.aliases);
+    app.store.write_many(keys.into_iter().map(Write::delete).collect()).await?;
+    juhe::device::release(app, &instance).await?;
     app.calls.forget(id);
     let mut partitions = vec![
         keys::parked_of(id),
@@ -35,12 +34,18 @@ pub async fn erase(app: &App, id: &InstanceId) -> Result<()> {
         keys::chat_aliases(id),
         keys::contacts(id),
         keys::rooms(id),
+        keys::listed_messages(id),
+        keys::kept_notices(id),
         keys::stats(id),
         keys::calls(id),
         keys::quotas(id.as_str()),
         keys::delivered_days(id),
-        keys::lanes(&format!("{id}/{}", endpoint::WEBHOOK)),
+        keys::forwards(id),
     ];
+    // Those of forwarders that were deleted before have ended by themselves.
+    let forwarders = instance.forwarders.iter().map(Forwarder::endpoint);
+    let endpoints = [endpoint::WEBHOOK, endpoint::ROBOT].map(str::to_owned).into_iter().chain(forwarders);
+    partitions.extend(endpoints.map(|endpoint| keys::lanes(&format!("{id}/{endpoint}"))));
     partitions.extend(keys::SANDBOX_KINDS.iter().map(|kind| keys::sandbox(id, kind)));
     for bucket in 0..BUCKETS {
         partitions.push(format!("M#{id}#{bucket:x}"));

@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     id::ChatKey,
-    store::{CommitError, Read},
+    store::{CommitError, Read, keys},
 };
 
 /// A chat's row is touched at most that often.
@@ -36,7 +36,7 @@ impl Author<'_> {
         facts: Value,
         settle: Settle,
     ) -> Result<Option<bool>, CommitError> {
-        let message = self.received_row(incoming, chat);
+        let message = self.received_row(incoming, chat)?;
         if message.content.target().is_some() {
             // Applied before the row exists, so a row that exists has been applied.
             let known = self.app.store.get(&message.key(), Read::Strong).await?;
@@ -76,12 +76,7 @@ impl Author<'_> {
     }
 
     /// [`Author::received`], with facts that its event shows beside the message's own: an object, or null.
-    pub async fn received_with(
-        &self,
-        incoming: &Incoming,
-        facts: Value,
-        settle: Settle,
-    ) -> Result<bool, CommitError> {
+    pub async fn received_with(&self, incoming: &Incoming, facts: Value, settle: Settle) -> Result<bool, CommitError> {
         let chat = chat::key_of(self.app, &self.instance.id, &incoming.chat).await?;
         let Some(new) = self.store_received(incoming, &chat, facts, settle).await? else { return Ok(false) };
         if new {
@@ -95,16 +90,17 @@ impl Author<'_> {
         Ok(new)
     }
 
-    fn received_row(&self, incoming: &Incoming, chat: &ChatKey) -> Message {
+    pub(super) fn received_row(&self, incoming: &Incoming, chat: &ChatKey) -> Result<Message> {
         let status = if incoming.from_me { Status::Sent } else { Status::Received };
         let sender_hash = if incoming.from_me {
             "me".to_owned()
         } else {
             chat::address_hash(self.app, &self.instance.id, &incoming.sender)
         };
-        Message {
+        let sort = keys::message_sort(&incoming.id, chat, &sender_hash);
+        Ok(Message {
             v: 1,
-            id: message::foreign_public_id(incoming.at, &self.instance.id, &incoming.id),
+            id: message::received_public_id(incoming.at, &self.instance, &incoming.id, &sort)?,
             instance_id: self.instance.id.clone(),
             chat: chat.clone(),
             sender_hash,
@@ -133,7 +129,7 @@ impl Author<'_> {
             edited: false,
             revoked: false,
             reactions: serde_json::Map::new(),
-        }
+        })
     }
 }
 

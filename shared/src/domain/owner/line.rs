@@ -44,22 +44,21 @@ impl Owner {
         Ok(())
     }
 
-    /// The line is up: the account's own address leads to the instance from now on.
-    pub async fn opened(&self, own: &str, name: &str) -> Result<(), CommitError> {
+    /// The line is up: the account's own address, and its aliases, lead to the instance from now on.
+    pub async fn opened(&self, own: &str, aliases: &[String], name: &str) -> Result<(), CommitError> {
         let now = self.app.clock.now();
         let instance = self.instance();
         let change = status(now, Status::Connected, None)
             .set("address", own)
+            .set("aliases", aliases)
             .set("accountName", name)
             .set("paired", true)
             .set("lastSeenAt", now.0)
             .remove("qr");
         let mut writes = Vec::new();
-        let keys = address_keys(&self.app, &instance, own);
-        if let Some(old) = instance.address.as_deref().filter(|old| *old != own) {
-            let old = address_keys(&self.app, &instance, old).into_iter().filter(|key| !keys.contains(key));
-            writes.extend(old.map(Write::delete));
-        }
+        let keys = address_keys(&self.app, &instance, Some(own), aliases);
+        let old = address_keys(&self.app, &instance, instance.address.as_deref(), &instance.aliases);
+        writes.extend(old.into_iter().filter(|key| !keys.contains(key)).map(Write::delete));
         let sandbox = instance.mode == Mode::Sandbox;
         for key in keys {
             writes.push(Write::put(Item::new(key, &json!({ "userId": instance.user_id, "sandbox": sandbox }))?));
@@ -69,6 +68,7 @@ impl Owner {
         self.edit(|instance| {
             set_status(instance, now, Status::Connected, None);
             instance.address = Some(own.to_owned());
+            instance.aliases = aliases.to_vec();
             instance.account_name = Some(name.to_owned());
             instance.paired = true;
             instance.last_seen_at = Some(now);
@@ -223,14 +223,17 @@ pub(super) fn closed_entry(key: String, at: Millis, reason: Closed, will_reconne
     entry
 }
 
-/// The rows that lead from an account's address to its instance. On WhatsApp people write the number, so it has one, too.
-pub(super) fn address_keys(app: &App, instance: &Instance, own: &str) -> Vec<Key> {
-    let mut spellings = vec![address::comparable(own)];
+/// The rows that lead from an account's addresses to its instance. On WhatsApp people write the number, so it has one, too.
+pub(super) fn address_keys(app: &App, instance: &Instance, own: Option<&str>, aliases: &[String]) -> Vec<Key> {
+    let mut spellings: Vec<String> =
+        own.into_iter().chain(aliases.iter().map(String::as_str)).map(address::comparable).collect();
     if instance.platform == Platform::Whatsapp
-        && let Some((number, _)) = own.split_once('@')
+        && let Some((number, _)) = own.and_then(|own| own.split_once('@'))
     {
         spellings.push(address::comparable(number));
     }
+    spellings.sort_unstable();
+    spellings.dedup();
     spellings
         .iter()
         .map(|text| keys::address(instance.platform.as_str(), &app.keyring.index("address", text), &instance.id))

@@ -7,6 +7,7 @@
 //! An [`Owner`] is made by [`Owner::take_over`], which raises the instance's epoch and marks the log with it. From then on no
 //! entry, status or session value of an earlier owner can be written (protocol.md §2).
 
+mod arrive;
 mod author;
 mod change;
 mod contacts;
@@ -16,6 +17,7 @@ mod line;
 mod marks;
 mod outcome;
 mod receipts;
+mod reported;
 mod session;
 
 use std::{
@@ -27,18 +29,22 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::arrive::{removes, turned};
 use self::marks::Marks;
 pub use self::{
+    arrive::Arrival,
     author::{Author, Settle},
     delete::erase,
     line::PAIRING_EXPIRED,
-    outcome::{SendRow, parked},
+    outcome::{Park, ParkedPage, SendRow, parked},
+    reported::Report,
     session::FencedSession,
 };
 use crate::{
     app::{App, AppState},
     connector::Closed,
     domain::{
+        endpoint,
         event::{self, Kind},
         instance::{self, Instance, Status},
         stats,
@@ -163,8 +169,9 @@ impl Owner {
     }
 
     /// Sends the dispatches of all entries behind `upto`, except for the take-over's own (from `own` on: those went out with
-    /// it). Repeats are harmless: the queue drops them for some minutes, the delivery rows for good.
+    /// it). Repeats are harmless: who gets them looks at the delivery's record first.
     async fn redispatch(&self, upto: u64, own: u64) -> Result<(), CommitError> {
+        let tag = format!("epoch-{}", self.epoch);
         let mut after = upto;
         loop {
             let entries = log::read(&*self.app.store, self.id.as_str(), after, REDISPATCH_PAGE).await?;
@@ -173,12 +180,13 @@ impl Owner {
             let messages: Vec<_> = entries
                 .iter()
                 .filter(|entry| entry.seq < own)
-                .filter(|entry| {
-                    Kind::parse(&entry.body.kind).is_some_and(|kind| instance.webhook.wants(kind, &entry.body.data))
-                })
-                .map(|entry| {
-                    let chat = entry.body.chat.as_deref();
-                    event::dispatch(&self.id, crate::domain::endpoint::WEBHOOK, chat, entry.seq, None)
+                .flat_map(|entry| {
+                    let wanting = Kind::parse(&entry.body.kind)
+                        .map(|kind| endpoint::wanting(&instance, kind, &entry.body.data))
+                        .unwrap_or_default();
+                    wanting.into_iter().map(|endpoint| {
+                        event::dispatch_again(&self.id, &endpoint, entry.body.chat.as_deref(), entry.seq, &tag, None)
+                    })
                 })
                 .collect();
             if !messages.is_empty() {
@@ -291,7 +299,9 @@ fn take_over_unit(app: &App, instance: &mut Instance, epoch: u64) -> Unit {
     let mut change = Change::default();
     let mut entries = vec![event::entry(Kind::OwnerChanged, format!("owner/{epoch}"), now)];
     entries[0].data = serde_json::json!({ "epoch": epoch });
-    if instance.status == Status::QrReceived {
+    if instance.is_reported() {
+        // Its line is not ours: what was reported of it still holds.
+    } else if instance.status == Status::QrReceived {
         // Its code belonged to a line that is no more.
         instance.status = Status::Connecting;
         instance.status_at = now;

@@ -16,9 +16,9 @@ use crate::{
         event::{self, Kind},
         message::{Message, Status},
     },
-    error::Result,
+    error::{Error, Result},
     id::InstanceId,
-    store::{Change, CommitError, Cond, Item, Key, Query, Read, Write, keys, log::NewEntry},
+    store::{Change, CommitError, Cond, Cursor, Item, Key, Query, Read, Stamp, Write, keys, log::NewEntry},
 };
 
 /// The row of a message that we send, with what is known of its way through the log.
@@ -37,8 +37,18 @@ impl SendRow {
         item.map(|item| Self::of(item, content)).transpose()
     }
 
+    /// Reads several rows, in order. Each with the content from its command.
+    pub async fn load_many(app: &App, instance: &InstanceId, wanted: &[(&str, &Content)]) -> Result<Vec<Option<Self>>> {
+        let keys: Vec<Key> = wanted.iter().map(|(sort, _)| keys::message_by_sort(instance, sort)).collect();
+        let items = app.store.batch_get(&keys, Read::Strong).await?;
+        let of = |(item, (_, content)): (Option<Item>, &(&str, &Content))| {
+            item.map(|item| Self::of(item, Some(content))).transpose()
+        };
+        items.into_iter().zip(wanted).map(of).collect()
+    }
+
     pub(super) fn of(item: Item, content: Option<&Content>) -> Result<Self> {
-        let (sent_seq, failed_seq, parked_seq) = (item.u64("sentSeq"), item.u64("failedSeq"), item.u64("parkedSeq"));
+        let (sent_seq, failed_seq, parked_seq) = (item.u64("sentSeq"), item.u64("failedSeq"), item.u64(PARKED));
         let mut message: Message = item.into()?;
         if let Some(content) = content {
             message.content = content.clone();
@@ -53,6 +63,20 @@ impl SendRow {
     /// Whether it was parked, perhaps not completely.
     pub fn was_parked(&self) -> bool {
         self.parked_seq.is_some()
+    }
+
+    /// The row as [`Author::parked`] leaves it: the statistics have it, so its outcome does not count it again.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        self.message.counted = true;
+        self
+    }
+
+    /// The condition of an outcome: the message is pending, and whether the statistics have it is as this row says. So what
+    /// a lost answer hides is never counted twice.
+    fn still_pending(&self) -> Cond {
+        let pending = Cond::lt("rank", Status::Sent.rank());
+        if self.message.counted { pending } else { Cond::All(vec![pending, Cond::lacks("counted")]) }
     }
 }
 
@@ -83,7 +107,7 @@ impl Author<'_> {
             None => (change, Vec::new()),
         };
         let step = Step {
-            gate: Write::update(message.key(), change).only_if(Cond::lt("rank", Status::Sent.rank())),
+            gate: Write::update(message.key(), change).only_if(row.still_pending()),
             stamp: "sentSeq",
             before: Vec::new(),
             after,
@@ -92,9 +116,17 @@ impl Author<'_> {
         };
         match self.step(step).await? {
             Outcome::Done | Outcome::Again => Ok(()),
-            // Failed meanwhile, or gone: a true status is not overwritten.
-            Outcome::Refused(_) => self.settle(settle).await,
+            Outcome::Refused(old) => self.refused(old, settle).await,
         }
+    }
+
+    /// An outcome that was not written. Failed meanwhile, or gone: a true status is not overwritten. Counted meanwhile, by a
+    /// step whose answer was lost: the row is to be read again.
+    async fn refused(&self, old: Option<Box<Item>>, settle: Settle) -> Result<(), CommitError> {
+        if old.is_some_and(|old| old.str("status") == Some(Status::Pending.name())) {
+            return Err(Error::unavailable("a send was counted meanwhile").into());
+        }
+        self.settle(settle).await
     }
 
     fn sent_entries(&self, message: &Message) -> Vec<NewEntry> {
@@ -122,7 +154,7 @@ impl Author<'_> {
             .set("statusAt", now.0)
             .set("updatedAt", now.0);
         let step = Step {
-            gate: Write::update(message.key(), change).only_if(Cond::lt("rank", Status::Sent.rank())),
+            gate: Write::update(message.key(), change).only_if(row.still_pending()),
             stamp: "failedSeq",
             before: Vec::new(),
             after: vec![self.failure_note(message, reason, now)?],
@@ -131,7 +163,7 @@ impl Author<'_> {
         };
         match self.step(step).await? {
             Outcome::Done | Outcome::Again => Ok(()),
-            Outcome::Refused(_) => self.settle(settle).await,
+            Outcome::Refused(old) => self.refused(old, settle).await,
         }
     }
 
@@ -141,7 +173,8 @@ impl Author<'_> {
         activity::note_as(&self.instance.id, Note::MessageFailed, details, message.id.as_str(), at)
     }
 
-    /// The instance cannot send now: the command waits in a row of its own, and counts as sent from now on.
+    /// It is not sent at once (there is no line, or the attempt takes long, or others are before it): the command waits in a
+    /// row of its own instead of the queue, and the statistics have it from now on.
     pub async fn parked(
         &self,
         row: &SendRow,
@@ -150,20 +183,35 @@ impl Author<'_> {
         settle: Settle,
     ) -> Result<(), CommitError> {
         let message = &row.message;
-        let parked = Write::put(Item::new(keys::parked(&message.instance_id, accepted, &message.id), command)?);
-        let change = Change::default().set("counted", true);
-        let waiting = Cond::All(vec![Cond::lt("rank", Status::Sent.rank()), Cond::lacks("parkedSeq")]);
         let step = Step {
-            gate: Write::update(message.key(), change).only_if(waiting),
-            stamp: "parkedSeq",
+            gate: parking_gate(message),
+            stamp: PARKED,
             before: Vec::new(),
-            after: vec![parked],
+            after: vec![parked_row(message, command, accepted)?],
             entries: self.parked_entries(message),
             settle: settle.clone(),
         };
         match self.step(step).await? {
             Outcome::Done | Outcome::Again => Ok(()),
             Outcome::Refused(_) => self.settle(settle).await,
+        }
+    }
+
+    /// [`Author::parked`] for several messages in one unit, without their acknowledgements. `false`: one of them was begun
+    /// before, or is not pending; then each has to be parked by itself, which completes what may have been done of this.
+    pub async fn parked_together(&self, all: &[Park]) -> Result<bool, CommitError> {
+        let mut writes = Vec::with_capacity(2 * all.len());
+        let mut entries = Vec::with_capacity(all.len());
+        for Park { row, command, accepted } in all {
+            let stamp = Stamp { append: 0, entry: entries.len() };
+            writes.push(parking_gate(&row.message).stamped(PARKED, stamp));
+            writes.push(parked_row(&row.message, command, *accepted)?);
+            entries.extend(self.parked_entries(&row.message));
+        }
+        match self.commit(self.unit(writes, &entries, None, Settle::Nothing)).await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -198,6 +246,11 @@ impl Author<'_> {
     /// A command whose row is not pending any more: completes what its first delivery may have left undone.
     pub async fn settled_before(&self, row: &SendRow, settle: Settle) -> Result<(), CommitError> {
         let message = &row.message;
+        // It was parked before: the entry that counts it may be missing, too.
+        let (mut entries, look_from) = match row.parked_seq {
+            Some(from) => (self.parked_entries(message), from),
+            None => (Vec::new(), u64::MAX),
+        };
         match (row.sent_seq, row.failed_seq) {
             (Some(from), _) => {
                 let mut writes = Vec::new();
@@ -205,12 +258,14 @@ impl Author<'_> {
                     let alias = keys::message_alias(&message.instance_id, id, &message.chat);
                     writes.push(Write::put(Item::new(alias, &json!({ "ref": message.sort() }))?));
                 }
-                self.complete(writes, &self.sent_entries(message), from, settle).await
+                entries.extend(self.sent_entries(message));
+                self.complete(writes, &entries, from.min(look_from), settle).await
             }
             (None, Some(from)) => {
                 let (reason, at) = (message.reason.as_deref().unwrap_or("unknown"), message.status_at);
                 let writes = vec![self.failure_note(message, reason, at)?];
-                self.complete(writes, &failed_entries(message, reason, at), from, settle).await
+                entries.extend(failed_entries(message, reason, at));
+                self.complete(writes, &entries, from.min(look_from), settle).await
             }
             // Refused at its acceptance: nobody was told that it would be sent.
             (None, None) => self.settle(settle).await,
@@ -236,17 +291,46 @@ fn failed_entries(message: &Message, reason: &str, at: Millis) -> Vec<NewEntry> 
     vec![entry]
 }
 
-/// Parked sends of an instance, oldest first: the row's key, and the command.
-pub async fn parked(app: &App, instance: &InstanceId, limit: usize) -> Result<Vec<(Key, Command)>> {
-    let page = app.store.query(Query::table(keys::parked_of(instance)).limit(limit)).await?;
-    let mut parked = Vec::with_capacity(page.items.len());
+/// A send that is to be parked.
+#[derive(Debug, Clone)]
+pub struct Park {
+    pub row: SendRow,
+    pub command: Command,
+    pub accepted: Millis,
+}
+
+/// Attribute of a message's row: where in the log it was told that the message waits.
+const PARKED: &str = "parkedSeq";
+
+fn parking_gate(message: &Message) -> Write {
+    let waiting = Cond::All(vec![Cond::lt("rank", Status::Sent.rank()), Cond::lacks(PARKED)]);
+    Write::update(message.key(), Change::default().set("counted", true)).only_if(waiting)
+}
+
+fn parked_row(message: &Message, command: &Command, accepted: Millis) -> Result<Write> {
+    Ok(Write::put(Item::new(keys::parked(&message.instance_id, accepted, &message.id), command)?))
+}
+
+/// A page of an instance's parked sends.
+#[derive(Debug, Default)]
+pub struct ParkedPage {
+    /// Oldest first: the row's key, and the command.
+    pub sends: Vec<(Key, Command)>,
+    /// Where the next page begins; `None`: these were all.
+    pub next: Option<Cursor>,
+}
+
+/// Parked sends of an instance, at most `limit` behind `after`.
+pub async fn parked(app: &App, instance: &InstanceId, after: Option<Cursor>, limit: usize) -> Result<ParkedPage> {
+    let page = app.store.query(Query::table(keys::parked_of(instance)).limit(limit).after(after)).await?;
+    let mut sends = Vec::with_capacity(page.items.len());
     for item in page.items {
         let key = item.key.clone();
         match item.into::<Command>() {
-            Ok(command) => parked.push((key, command)),
+            Ok(command) => sends.push((key, command)),
             // One row that nobody can read must not hold up the others.
             Err(error) => tracing::error!(%instance, %error, "a parked send cannot be read"),
         }
     }
-    Ok(parked)
+    Ok(ParkedPage { sends, next: page.next })
 }

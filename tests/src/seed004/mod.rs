@@ -1,0 +1,4 @@
+//! Seed 004: the integration guide of the IM.
+
+mod forward;
+mod forwarders;
