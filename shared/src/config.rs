@@ -123,7 +123,7 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "none",
         "Key of the WeCom group robot that `POST /api/webhook/wechat` uses for callers without a forwarder.",
     ),
-    ("WECOM_ROBOT_URL", "WeCom's", "Where that robot is called, behind a proxy for example."),
+    ("WECOM_ROBOT_URL", "WeCom's", "Where that robot is called, behind a proxy for example; `OUTBOUND_ALLOW` applies."),
     (
         "JUHE_APP_KEY",
         "none",

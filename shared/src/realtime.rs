@@ -64,12 +64,9 @@ pub trait Realtime: Send + Sync + 'static {
     /// Which of these users have an open socket, in order.
     async fn online(&self, users: &[UserId]) -> Result<Vec<bool>>;
 
-    /// Ends every open socket of the user: what it was opened with is no longer valid.
-    async fn end(&self, user: &UserId) -> Result<()>;
-
     /// Has every open socket of the user look again, at once instead of within a minute, at whether its credential still holds
-    /// and which instances it follows.
-    async fn look(&self, user: &UserId) -> Result<()>;
+    /// (else it ends) and which instances it follows. Never fails: who does not hear of it looks a little later.
+    async fn look(&self, user: &UserId);
 
     /// Open sockets.
     async fn connections(&self) -> Result<u64>;
@@ -89,7 +86,6 @@ struct Socket {
     id: u64,
     frames: mpsc::Sender<Frame>,
     slow: CancellationToken,
-    ended: CancellationToken,
     look: Arc<Notify>,
 }
 
@@ -103,8 +99,6 @@ pub struct Subscription {
     pub frames: mpsc::Receiver<Frame>,
     /// Cancelled when the socket fell too far behind: it is to be closed.
     pub slow: CancellationToken,
-    /// Cancelled when the user was locked out or has another password: it is to be closed.
-    pub ended: CancellationToken,
     /// Rings when the socket is to look again ([`Realtime::look`]).
     pub look: Arc<Notify>,
     /// How many the user has, this one included.
@@ -115,14 +109,14 @@ impl Hub {
     /// Signs a socket of the user on.
     pub fn subscribe(self: &Arc<Self>, user: &UserId) -> Subscription {
         let (sender, frames) = mpsc::channel(BACKLOG);
-        let (slow, ended) = (CancellationToken::new(), CancellationToken::new());
+        let slow = CancellationToken::new();
         let look = Arc::new(Notify::new());
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut users = self.users();
         let sockets = users.entry(user.clone()).or_default();
-        sockets.push(Socket { id, frames: sender, slow: slow.clone(), ended: ended.clone(), look: Arc::clone(&look) });
+        sockets.push(Socket { id, frames: sender, slow: slow.clone(), look: Arc::clone(&look) });
         let count = sockets.len();
-        Subscription { hub: Arc::clone(self), user: user.clone(), id, frames, slow, ended, look, count }
+        Subscription { hub: Arc::clone(self), user: user.clone(), id, frames, slow, look, count }
     }
 
     fn users(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<Socket>>> {
@@ -166,19 +160,11 @@ impl Realtime for Hub {
         Ok(users.iter().map(|user| open.contains_key(user)).collect())
     }
 
-    async fn end(&self, user: &UserId) -> Result<()> {
-        for socket in self.users().get(user).into_iter().flatten() {
-            socket.ended.cancel();
-        }
-        Ok(())
-    }
-
-    async fn look(&self, user: &UserId) -> Result<()> {
+    async fn look(&self, user: &UserId) {
         for socket in self.users().get(user).into_iter().flatten() {
             // Kept for a socket that is busy at the moment.
             socket.look.notify_one();
         }
-        Ok(())
     }
 
     async fn connections(&self) -> Result<u64> {
@@ -205,12 +191,21 @@ mod tests {
         assert!(!socket.slow.is_cancelled());
         hub.push(std::slice::from_ref(&user), &Frame::new("one more".into())).await.expect("pushes");
         assert!(socket.slow.is_cancelled(), "too far behind");
-        hub.end(&UserId::new("another")).await.expect("ends nothing");
-        assert!(!socket.ended.is_cancelled());
-        hub.end(&user).await.expect("ends");
-        assert!(socket.ended.is_cancelled());
         assert_eq!(socket.frames.recv().await.map(|frame| frame.text), Some("0".into()));
         drop(socket);
         assert_eq!(hub.connections().await.expect("counts"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_look_is_kept_for_a_busy_socket() {
+        let hub = Arc::new(Hub::default());
+        let user = UserId::new("u");
+        let socket = hub.subscribe(&user);
+        hub.look(&UserId::new("another")).await;
+        hub.look(&user).await;
+        hub.look(&user).await;
+        socket.look.notified().await;
+        let again = tokio::time::timeout(std::time::Duration::from_millis(10), socket.look.notified()).await;
+        assert!(again.is_err(), "once is enough");
     }
 }

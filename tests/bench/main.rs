@@ -1,11 +1,12 @@
 //! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
 //!
-//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances]`; without a name, all of them.
+//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search]`; without a name, all of them.
 //! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod instances;
 mod raw;
+mod search;
 mod sends;
 mod start;
 mod summary;
@@ -28,5 +29,8 @@ async fn main() {
     }
     if wanted("instances") {
         instances::run().await;
+    }
+    if wanted("search") {
+        search::run().await;
     }
 }

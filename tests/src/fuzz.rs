@@ -5,6 +5,7 @@
 
 use crate::harness::{Answer, Instance, Server, Tenant};
 use crate::routes::{Ids, Query, ROUTES, Route, Whose};
+use crate::tenants::group_of;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -83,8 +84,13 @@ fn nasty_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Pointers to every value inside the body.
+/// Pointers to every value inside the body, which may be a list of objects.
 fn pointers(body: &Value, at: &str, found: &mut Vec<String>) {
+    if let (Value::Array(elements), "") = (body, at) {
+        for (index, element) in elements.iter().enumerate() {
+            pointers(element, &format!("/{index}"), found);
+        }
+    }
     if let Value::Object(fields) = body {
         for (name, value) in fields {
             let pointer = format!("{at}/{name}");
@@ -127,12 +133,16 @@ impl World {
             key: "no-such-key".into(),
             public: "no-such-message".into(),
             user: tenant.id.clone(),
+            other: runtime.block_on(Tenant::of(&server)).id,
+            im_group: runtime.block_on(group_of(&tenant)),
         };
         World { runtime, server, tenant, instance, ids }
     }
 
     fn ask(&self, route: &Route, path: &str, body: Option<&Value>) -> Answer {
-        self.runtime.block_on(self.tenant.client.call(route.method(), path, body))
+        let admin = self.server.admin();
+        let client = if route.whose == Whose::Admin { &admin } else { &self.tenant.client };
+        self.runtime.block_on(client.call(route.method(), path, body))
     }
 
     /// What refused requests must leave as it was.
@@ -149,6 +159,10 @@ impl World {
                 "totals": total,
                 "activity": self.instance.get("/activity").await["pagination"]["total"],
                 "outbox": self.instance.outbox().await.len(),
+                "conversations": self.tenant.client.get("/api/conversations").await.expect(200),
+                "users": self.server.admin().get("/api/admin/users").await.expect(200),
+                "groups": self.server.admin().get("/api/admin/groups").await.expect(200),
+                "audit": self.server.admin().get("/api/admin/audit").await.expect(200),
             })
         })
     }

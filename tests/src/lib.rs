@@ -25,6 +25,10 @@ mod seed000;
 #[cfg(test)]
 mod seed001;
 #[cfg(test)]
+mod seed002;
+#[cfg(test)]
+mod seed003;
+#[cfg(test)]
 mod seed004;
 #[cfg(test)]
 mod tenants;

@@ -1,7 +1,10 @@
 //! Every route there is: path, method, whose it is, a body that passes, the query it takes. `tenants`, `fuzz` and `edge`
 //! go through this table, so a route that is missing here is a route without a test of its walls.
 
+mod admin;
+mod chat;
 mod forwarders;
+mod im;
 mod third_party;
 
 use http::Method;
@@ -43,7 +46,7 @@ pub(crate) enum Query {
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     /// `{instance}`, `{chat}`, `{message}` (the platform's id), `{public}` (ours), `{delivery}`, `{forwarder}`, `{job}`, `{key}`, `{media}`,
-    /// `{group}`, `{phone}`, `{user}` stand for real ids.
+    /// `{group}`, `{phone}`, `{user}`, `{other}`, `{im-group}` stand for real ids.
     pub(crate) path: &'static str,
     pub(crate) whose: Whose,
     /// A body that is accepted, as JSON; `""` for none. Its types are the types that the fields must have.
@@ -73,6 +76,10 @@ pub(crate) struct Ids {
     pub(crate) key: String,
     pub(crate) public: String,
     pub(crate) user: String,
+    /// Another user's id.
+    pub(crate) other: String,
+    /// A group of the user's.
+    pub(crate) im_group: String,
 }
 
 impl Ids {
@@ -86,6 +93,8 @@ impl Ids {
             .replace("{key}", &self.key)
             .replace("{public}", &self.public)
             .replace("{user}", &self.user)
+            .replace("{other}", &self.other)
+            .replace("{im-group}", &self.im_group)
             .replace("{forwarder}", "no-such-forwarder")
             .replace("{media}", "no-such-media")
             .replace("{group}", "1234567890@g.us")
@@ -116,11 +125,14 @@ pub(crate) const ENDING: &[(&str, &str)] = &[
     ("POST", "/api/auth/api-key/rotate"),
     ("PUT", "/api/auth/password"),
     ("DELETE", "/api/auth/keys/{key}"),
+    ("POST", "/api/im/channel/delete"),
+    ("POST", "/api/admin/group/delete"),
 ];
 
 /// All of them: those of the groups that have a file of their own come last.
-pub(crate) static ROUTES: LazyLock<Vec<Route>> =
-    LazyLock::new(|| [PLAIN, forwarders::ROUTES, third_party::ROUTES].concat());
+pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    [PLAIN, forwarders::ROUTES, third_party::ROUTES, im::ROUTES, chat::ROUTES, admin::ROUTES].concat()
+});
 
 /// The groups of seed 001, and what is common.
 const PLAIN: &[Route] = &[

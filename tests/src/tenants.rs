@@ -34,8 +34,20 @@ pub(crate) async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, 
         key: key["id"].as_str().expect("id").to_owned(),
         public,
         user: tenant.id.clone(),
+        other: Tenant::of(server).await.id,
+        im_group: group_of(&tenant).await,
     };
     (tenant, instance, ids)
+}
+
+/// A group of the user's, with a message in it.
+pub(crate) async fn group_of(tenant: &Tenant) -> String {
+    let id = format!("group-{}", tenant.id);
+    let group = json!({"channelId": id, "channelType": 2, "name": MARK});
+    tenant.client.post("/api/im/channel/create", &group).await.expect(200);
+    let message = json!({"id": MARK, "toId": id, "chatType": "group", "content": MARK});
+    tenant.client.post("/api/message/send", &message).await.expect(200);
+    id
 }
 
 /// Everything of the victim that could change.
@@ -52,6 +64,7 @@ async fn snapshot(tenant: &Tenant, instance: &Instance) -> Value {
         "outbox": instance.outbox().await,
         "events": instance.events().await,
         "contacts": tenant.client.get(&instance.wa("/contacts")).await.expect(200),
+        "conversations": tenant.client.get("/api/conversations").await.expect(200),
     })
 }
 
@@ -147,6 +160,8 @@ async fn every_instance_route_knows_an_unknown_instance() {
         key: nothing(),
         public: nothing(),
         user: tenant.id.clone(),
+        other: tenant.id.clone(),
+        im_group: nothing(),
     };
     for route in ROUTES.iter().filter(|route| matches!(route.whose, Whose::Instance | Whose::Thing)) {
         let answer =

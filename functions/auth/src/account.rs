@@ -1,6 +1,6 @@
 //! One's own account: profile, API key, password, where it may be used from; and invitations.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{Extension, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
@@ -8,10 +8,11 @@ use shared::{
     app::AppState,
     domain::{
         access::{Caller, token},
+        audit::{self, Action, Note},
         login,
         user::{self, check_password},
     },
-    edge::{Admin, Json, Reject, auth::Peer},
+    edge::{Admin, Json, Reject, auth::Peer, observe::RequestId},
     redact::Secret,
 };
 
@@ -80,7 +81,10 @@ pub(crate) async fn put_allowed_ips(
 pub(crate) async fn create_invite(
     State(app): State<AppState>,
     Admin(caller): Admin,
+    Extension(RequestId(request)): Extension<RequestId>,
 ) -> Result<(StatusCode, Json<Value>), Reject> {
-    let (code, until) = login::invite(&app, &caller.user).await?;
+    let note = Note { action: Action::InviteCreate, target: "invitation".into(), details: json!({}) };
+    let (code, until) =
+        audit::during(&app, &caller, &request, note, login::invite(&app, &caller.user)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "code": code.reveal(), "expiresAt": until.iso() }))))
 }

@@ -59,7 +59,7 @@ pub(crate) async fn delete_instance(State(app): State<AppState>, owned: Owned) -
         ..Unit::default()
     };
     match app.store.commit(unit).await {
-        Ok(_) => {}
+        Ok(_) => app.realtime.look(&instance.user_id).await,
         Err(CommitError::Conflict { which: 0, .. }) => return Err(instance::unknown().into()),
         Err(error) => return Err(Error::from(error).into()),
     }

@@ -34,9 +34,8 @@ impl Credential {
     ///
     /// Errors: the store does not answer.
     pub(crate) async fn caller(&self, app: &App) -> Result<Option<Caller>> {
-        let (Presented::Bearer(text) | Presented::ApiKey(text)) = &self.presented;
-        if token::is_token(text.reveal()) {
-            return self.im_client(app, text.reveal()).await;
+        if self.is_of_im_client() {
+            return self.im_client(app).await;
         }
         match access::authenticate(app, &self.presented, self.peer).await {
             Ok(caller) => Ok(Some(caller)),
@@ -45,16 +44,26 @@ impl Credential {
         }
     }
 
-    /// Tokens for IM clients are for messages: they reach no instance, and are nobody's administrator.
-    async fn im_client(&self, app: &App, text: &str) -> Result<Option<Caller>> {
-        let Some(user) = token::verify(app, text).await? else { return Ok(None) };
+    fn text(&self) -> &str {
+        let (Presented::Bearer(text) | Presented::ApiKey(text)) = &self.presented;
+        text.reveal()
+    }
+
+    /// Whether it is a token of `POST /im/token`: for messages, not for events.
+    pub(crate) fn is_of_im_client(&self) -> bool {
+        token::is_token(self.text())
+    }
+
+    /// IM clients read and send messages of their account, and are nobody's administrators.
+    async fn im_client(&self, app: &App) -> Result<Option<Caller>> {
+        let Some(user) = token::verify(app, self.text()).await? else { return Ok(None) };
         if allow_list::check(&user.allowed_ips, self.peer).is_err() {
             return Ok(None);
         }
         let grant = Grant::Scoped {
             key: KeyId::new("im-token"),
             scopes: Some(BTreeSet::from([Scope::MessagesSend, Scope::MessagesRead])),
-            instances: Some(BTreeSet::new()),
+            instances: None,
         };
         let credential = format!("u:{}", user.id);
         Ok(Some(Caller { user, grant, credential }))

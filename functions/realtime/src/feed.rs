@@ -13,17 +13,14 @@ use shared::{
     app::{App, AppState},
     domain::{
         access::{Caller, Scope},
-        im::{ChannelKey, Type},
+        im::{self, ChannelKey, Type},
     },
     id::InstanceId,
     realtime::Frame,
 };
 
 use self::{chats::Chats, events::Events};
-use crate::{
-    frame::{self, After},
-    requests,
-};
+use crate::frame::{self, After};
 
 /// Names of an `after` that are looked up at the same time.
 const AT_ONCE: usize = 16;
@@ -36,7 +33,7 @@ pub(crate) struct Feed {
     events: Events,
     /// The client waits for word that it has caught up.
     catching_up: bool,
-    /// Whether the credential may read messages at all.
+    /// Whether the credential may read the account's messages.
     reads: bool,
 }
 
@@ -47,15 +44,15 @@ enum Named {
 }
 
 impl Feed {
-    /// Finds out what the caller may follow; from now on, its instances' events. To be called again when that may have changed.
-    pub(crate) async fn follow(&mut self, app: &AppState, caller: &Caller) -> Result<()> {
-        self.reads = caller.require(Scope::MessagesRead).is_ok();
-        self.events.follow(app, caller).await
+    /// Finds out what the caller may follow: messages, and, if `events`, those of its instances from now on. To be called again
+    /// when that may have changed.
+    pub(crate) async fn follow(&mut self, app: &AppState, caller: &Caller, events: bool) -> Result<()> {
+        self.reads = caller.require_account(Scope::MessagesRead).is_ok();
+        self.events.follow(app, caller, events && caller.require(Scope::MessagesRead).is_ok()).await
     }
 
     /// Goes on where the client says that it is. Answers what was wrong with single names; the rest is done all the same.
     pub(crate) async fn resume(&mut self, app: &AppState, caller: &Caller, mut after: After) -> Result<Vec<Error>> {
-        caller.require(Scope::MessagesRead)?;
         let else_after = after.remove(EVERYTHING_ELSE);
         let followed: HashSet<InstanceId> = self.events.ids().into_iter().collect();
         let followed = &followed;
@@ -84,7 +81,9 @@ impl Feed {
             }
         }
         if let Some(seq) = else_after {
-            self.chats.resume_others(chats, seq);
+            if self.reads {
+                self.chats.resume_others(chats, seq);
+            }
             for id in self.events.ids() {
                 if !instances.contains(&id)
                     && let Err(error) = self.events.resume(app, &id, Some(seq).filter(|seq| *seq > 0)).await
@@ -158,7 +157,8 @@ async fn lookup(app: &App, caller: &Caller, followed: &HashSet<InstanceId>, name
 }
 
 async fn chat(app: &App, caller: &Caller, kind: Option<Type>, id: &str) -> Result<Named> {
-    let key = requests::named(app, caller, kind, id).await?.key;
+    caller.require_account(Scope::MessagesRead)?;
+    let key = im::channel_of_any_kind(app, &caller.user, kind, id).await?.key;
     let tail = app.im.tail(app, &key).await?;
     Ok(Named::Chat { key, tail })
 }

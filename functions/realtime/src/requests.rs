@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use shared::{
-    Error, Kind, Result,
+    Error, Result,
     app::App,
     domain::{
         access::{Caller, Scope},
-        im::{self, Channel, ChannelKey, Type, chat, conversation, frames, people},
+        im::{self, ChannelKey, chat, conversation, frames, people},
     },
     realtime::Place,
 };
@@ -37,10 +37,11 @@ pub(crate) async fn message(app: &App, caller: &Caller, draft: chat::Draft) -> R
 
 /// Notes how far the caller has read, and tells the others. `socket`: where that came from.
 pub(crate) async fn read(app: &App, caller: &Caller, asked: MarkRead, socket: Option<u64>) -> Result<Answer> {
-    caller.require(Scope::MessagesRead)?;
+    caller.require_account(Scope::MessagesRead)?;
     app.rate.take(&caller.credential, app.clock.monotonic())?;
     let kind = asked.chat_type.as_deref().map(|text| chat::kind("chatType", text)).transpose()?;
-    let channel = named(app, caller, kind, &asked.chat_id).await.map_err(|error| error.field("chatId"))?;
+    let channel = im::channel_of_any_kind(app, &caller.user, kind, &asked.chat_id).await;
+    let channel = channel.map_err(|error| error.field("chatId"))?;
     frames::mark_read(app, &caller.user, &channel, asked.message_seq, socket).await?;
     Ok(Answer::default())
 }
@@ -48,7 +49,7 @@ pub(crate) async fn read(app: &App, caller: &Caller, asked: MarkRead, socket: Op
 /// Which of these users are there; without names, those of the caller's peers who are. Only of users that the caller has a
 /// conversation with.
 pub(crate) async fn presence(app: &App, caller: &Caller, users: Option<Vec<String>>) -> Result<Answer> {
-    caller.require(Scope::MessagesRead)?;
+    caller.require_account(Scope::MessagesRead)?;
     app.rate.take(&caller.credential, app.clock.monotonic())?;
     let all = users.is_none();
     let users = match users {
@@ -76,21 +77,4 @@ async fn peer(app: &App, caller: &Caller, name: &str) -> Result<shared::id::User
         }
     }
     Ok(user.id)
-}
-
-/// The chat that an id means: of this type, else a user's, else a group's.
-pub(crate) async fn named(app: &App, caller: &Caller, kind: Option<Type>, id: &str) -> Result<Channel> {
-    if let Some(kind) = kind {
-        return im::channel(app, &caller.user, kind, id).await;
-    }
-    match im::channel(app, &caller.user, Type::Person, id).await {
-        Err(error) if error.kind == Kind::NotFound => {}
-        found => return found,
-    }
-    match im::channel(app, &caller.user, Type::Group, id).await {
-        Err(error) if error.kind == Kind::NotFound => {
-            Err(Error::not_found("There is no such chat").code("CHAT_NOT_FOUND"))
-        }
-        found => found,
-    }
 }

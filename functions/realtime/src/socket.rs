@@ -147,10 +147,6 @@ impl Connection {
                 woken = opened(&mut self.open, &mut frames) => woken,
             };
             match woken {
-                Woken::Over(Goodbye::Unauthenticated) => {
-                    let act = self.session.refused();
-                    self.act(act).await?;
-                }
                 Woken::Over(goodbye) => return Err(End::Ours(goodbye)),
                 Woken::Time => {
                     let act = self.session.wake(self.app.clock.monotonic());
@@ -274,7 +270,8 @@ impl Connection {
     /// Finds out which instances the caller may read.
     async fn follow(&mut self) -> Result<(), End> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.feed.follow(&self.app, &open.caller).await.map_err(|error| failed(&error, open.caller.id()))
+        let events = !open.credential.is_of_im_client();
+        open.feed.follow(&self.app, &open.caller, events).await.map_err(|error| failed(&error, open.caller.id()))
     }
 
     async fn resume(&mut self, after: After) -> Result<(), End> {
@@ -403,7 +400,6 @@ async fn opened(open: &mut Option<Box<Open>>, frames: &mut Vec<Frame>) -> Woken 
     let Open { subscription, feed, .. } = &mut **open;
     tokio::select! {
         () = subscription.slow.cancelled() => Woken::Over(Goodbye::TryAgain),
-        () = subscription.ended.cancelled() => Woken::Over(Goodbye::Unauthenticated),
         () = subscription.look.notified() => Woken::Look,
         _ = subscription.frames.recv_many(frames, AT_ONCE) => Woken::Pushed,
         () = feed.ready() => Woken::Feed,

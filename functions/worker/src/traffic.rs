@@ -69,16 +69,12 @@ impl Supervisor {
             self.lanes.wake(now);
             self.traffic.move_after.take_if(|at| *at <= now);
             self.traffic.find_after.take_if(|at| *at <= now);
-            for question in self.commands.questions() {
-                let port = Arc::clone(&self.port);
-                self.work.push(Box::pin(async move {
-                    commands::ask(port, question).await;
-                    Done::Ask
-                }));
-            }
             let up = self.port.line_up().is_some();
             // Without a session sends only fail, so they need no line.
             let paired = self.port.owner.instance().paired;
+            if self.timers.hold.is_none() {
+                self.ask();
+            }
             if up || !paired {
                 self.admit(paired);
                 self.attempt();
@@ -104,6 +100,16 @@ impl Supervisor {
                 Some(send) => self.lanes.push(send),
                 None => return,
             }
+        }
+    }
+
+    fn ask(&mut self) {
+        for question in self.commands.questions() {
+            let port = Arc::clone(&self.port);
+            self.work.push(Box::pin(async move {
+                commands::ask(port, question).await;
+                Done::Ask
+            }));
         }
     }
 

@@ -60,6 +60,9 @@ const MIGRATIONS: &[&str] = &["
     CREATE VIRTUAL TABLE search_grams USING fts5(
         grams, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii'
     );
+
+    -- `shared::store::keys::LISTED`: pages are passed over and items counted without reading documents.
+    CREATE INDEX items_listed ON items (pk, sk) WHERE pk >= 'MI#' AND pk < 'MI$';
 "];
 /// The version whose step made the tables of the search index.
 const SEARCHABLE: usize = 2;

@@ -1,10 +1,11 @@
 //! Queries and counts: a range of a partition, of the table or of the index, in either direction.
 
-use rusqlite::{Connection, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 use shared::{
     Result,
     store::{
         Cursor, Doc, IndexKey, Item, Key, Page, Query, Range, Read, Source,
+        keys::LISTED,
         meter::{self, Used},
     },
 };
@@ -13,6 +14,13 @@ use crate::{items, sql};
 
 /// Bytes that one request to DynamoDB reads.
 const REQUEST_BYTES: usize = 1 << 20;
+
+/// Items that are passed over in the table itself: for so few it is not worth asking the index of keys first.
+const NEAR: usize = 100;
+/// The index of the keys of large listings; SQLite takes it only for queries that repeat its condition.
+const KEYS: &str = "items INDEXED BY items_listed WHERE pk >= 'MI#' AND pk < 'MI$' AND";
+/// Items whose size stands for that of all.
+const SAMPLE: i64 = 100;
 
 /// A condition in SQL, as it grows.
 pub(crate) struct Where {
@@ -103,11 +111,41 @@ pub(crate) fn bounds(
     }
 }
 
+fn is_listed(source: &Source) -> bool {
+    matches!(source, Source::Table(pk) if pk.starts_with(LISTED))
+}
+
+/// The last of the items that are to be passed over, found by their keys alone; `None` if there are not so many.
+fn passed_over(conn: &Connection, query: &Query) -> Result<Option<Cursor>> {
+    let mut condition = Where::partition(&query.source);
+    bounds(&mut condition, &query.source, &query.range, query.after.as_ref(), query.newest_first);
+    let Where { text, mut values } = condition;
+    let direction = if query.newest_first { "DESC" } else { "ASC" };
+    values.push(Value::from(i64::try_from(query.skip - 1).unwrap_or(i64::MAX)));
+    let last = conn
+        .prepare_cached(&format!("SELECT pk, sk FROM {KEYS} {text} ORDER BY sk {direction} LIMIT 1 OFFSET ?"))
+        .and_then(|mut statement| {
+            let key = |row: &Row<'_>| Ok(Key { pk: row.get(0)?, sk: row.get(1)? });
+            statement.query_row(params_from_iter(values), key).optional()
+        })
+        .map_err(sql)?;
+    Ok(last.map(|key| Cursor { sort: key.sk.clone(), key }))
+}
+
 /// Reads a page; tells what it would have used on DynamoDB.
 pub(crate) fn page(conn: &Connection, query: &Query) -> Result<(Page, Used)> {
     let limit = query.limit.clamp(1, 1000);
+    // One snapshot for the index and the documents.
+    let txn = conn.unchecked_transaction().map_err(sql)?;
+    let (mut after, mut skip) = (query.after.clone(), query.skip);
+    if skip > NEAR && is_listed(&query.source) {
+        match passed_over(&txn, query)? {
+            Some(last) => (after, skip) = (Some(last), 0),
+            None => return Ok((Page::default(), of_bytes(0, true))),
+        }
+    }
     let mut condition = Where::partition(&query.source);
-    bounds(&mut condition, &query.source, &query.range, query.after.as_ref(), query.newest_first);
+    bounds(&mut condition, &query.source, &query.range, after.as_ref(), query.newest_first);
     let direction = if query.newest_first { "DESC" } else { "ASC" };
     let (columns, order) = match (&query.source, query.keys_only) {
         (Source::Table(_), false) => (items::COLUMNS, format!("sk {direction}")),
@@ -120,10 +158,8 @@ pub(crate) fn page(conn: &Connection, query: &Query) -> Result<(Page, Used)> {
     let Where { text, mut values } = condition;
     let text = format!("SELECT {columns} FROM items WHERE {text} ORDER BY {order} LIMIT ? OFFSET ?");
     values.push(Value::from(i64::try_from(limit + 1).unwrap_or(i64::MAX)));
-    values.push(Value::from(i64::try_from(query.skip).unwrap_or(i64::MAX)));
+    values.push(Value::from(i64::try_from(skip).unwrap_or(i64::MAX)));
 
-    // One snapshot for the index and the documents.
-    let txn = conn.unchecked_transaction().map_err(sql)?;
     let mut found = {
         let mut statement = txn.prepare_cached(&text).map_err(sql)?;
         let rows = statement.query_map(params_from_iter(values), items::read).map_err(sql)?;
@@ -177,6 +213,9 @@ pub(crate) fn of_bytes(bytes: usize, strong: bool) -> Used {
 pub(crate) fn count(conn: &Connection, source: &Source, range: &Range) -> Result<(u64, Used)> {
     let mut condition = Where::partition(source);
     bounds(&mut condition, source, range, None, false);
+    if is_listed(source) {
+        return count_keys(conn, condition);
+    }
     let size = match source {
         Source::Table(_) => "octet_length(pk) + octet_length(sk) + octet_length(doc)",
         Source::Index(_) => "octet_length(pk) + octet_length(sk) + octet_length(h) + octet_length(hs)",
@@ -192,6 +231,27 @@ pub(crate) fn count(conn: &Connection, source: &Source, range: &Range) -> Result
     let names = usize::try_from(count).unwrap_or(0) * meter::bytes(&empty);
     let used = of_bytes(usize::try_from(bytes).unwrap_or(0) + names, matches!(source, Source::Table(_)));
     Ok((u64::try_from(count).unwrap_or(0), used))
+}
+
+/// Likewise, for a partition of the index of keys. The bytes are those of a sample.
+fn count_keys(conn: &Connection, Where { text, mut values }: Where) -> Result<(u64, Used)> {
+    let count: i64 = conn
+        .prepare_cached(&format!("SELECT count(*) FROM {KEYS} {text}"))
+        .and_then(|mut statement| statement.query_row(params_from_iter(&values), |row| row.get(0)))
+        .map_err(sql)?;
+    let sample = format!(
+        "SELECT coalesce(avg(octet_length(pk) + octet_length(sk) + octet_length(doc)), 0)
+         FROM (SELECT pk, sk, doc FROM items WHERE {text} LIMIT ?)"
+    );
+    values.push(SAMPLE.into());
+    let average: f64 = conn
+        .prepare_cached(&sample)
+        .and_then(|mut statement| statement.query_row(params_from_iter(values), |row| row.get(0)))
+        .map_err(sql)?;
+    let count = u64::try_from(count).unwrap_or(0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an average of lengths")]
+    let bytes = usize::try_from(count).unwrap_or(0) * average as usize;
+    Ok((count, of_bytes(bytes, true)))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use shared::{
     clock::{Clock as _, ManualClock, Millis},
     error::Kind,
     store::{
-        Append, Change, CommitError, Cond, Doc, Enqueue, Item, Key, Query, Queue, Queues as _, Range, Read, Received,
-        Source, Stamp, Store as _, Unit, Write,
+        Append, Change, CommitError, Cond, Cursor, Doc, Enqueue, Item, Key, Query, Queue, Queues as _, Range, Read,
+        Received, Source, Stamp, Store as _, Unit, Write,
         log::{self, NewEntry, Tail, Writer},
         meter::Meter,
     },
@@ -323,6 +323,42 @@ async fn pages_of_the_index_follow_its_order_both_ways() {
     assert_eq!(keys.iter().map(|item| item.key.sk.as_str()).collect::<Vec<_>>(), ["128", "129"]);
     assert!(keys[0].doc.is_empty());
     assert_eq!(store.count(Source::Index("H".into()), Range::Prefix("0".into())).await.expect("counts"), 100);
+}
+
+/// Pages and counts of large listings come from an index of keys: they tell what those of any partition tell.
+#[tokio::test]
+async fn a_listing_is_passed_over_by_its_keys() {
+    let home = Home::new();
+    let store = home.open();
+    for pk in ["P", "MI#i", "MI#j"] {
+        let writes = (0..700u64).map(|n| Write::put(Item { key: Key::new(pk, format!("{n:03}")), ..item("", n) }));
+        store.write_many(writes.collect()).await.expect("writes");
+    }
+    for (newest_first, skip, limit) in
+        [(false, 0, 5), (false, 101, 5), (true, 101, 5), (true, 690, 20), (false, 700, 5)]
+    {
+        for (range, after) in [(Range::All, None), (Range::Prefix("4".into()), None), (Range::All, Some("350"))] {
+            let ask = async |pk: &str| {
+                let mut query = Query::table(pk).limit(limit).skip(skip);
+                (query.newest_first, query.range) = (newest_first, range.clone());
+                query.after = after.map(|sk| Cursor { sort: sk.into(), key: Key::new(pk, sk) });
+                let page = store.query(query).await.expect("reads");
+                let sks: Vec<String> = page.items.into_iter().map(|item| item.key.sk).collect();
+                (
+                    sks,
+                    page.next.map(|next| next.sort),
+                    store.count(Source::Table(pk.into()), range.clone()).await.expect("counts"),
+                )
+            };
+            assert_eq!(ask("MI#i").await, ask("P").await, "{skip}, {limit} of {range:?} {after:?} {newest_first}");
+        }
+    }
+    let asked = "SELECT pk, sk FROM items INDEXED BY items_listed WHERE pk >= 'MI#' AND pk < 'MI$' AND pk = 'MI#i' AND sk >= 'a'";
+    let plan: String = home
+        .look()
+        .query_row(&format!("EXPLAIN QUERY PLAN {asked} ORDER BY sk DESC"), [], |row| row.get(3))
+        .expect("plans");
+    assert_eq!(plan, "SEARCH items USING COVERING INDEX items_listed (pk=? AND sk>?)");
 }
 
 /// SQLite must seek to where a page begins, and read only the index where it can.

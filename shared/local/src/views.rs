@@ -220,6 +220,69 @@ const VIEWS: &[View] = &[
         from: "items WHERE pk >= 'JK#' AND pk < 'JK$'",
     },
     View {
+        name: "groups",
+        columns: &[
+            ("id", Field("id")),
+            ("channel", Field("key")),
+            ("owner_id", Field("owner")),
+            ("name", Field("name")),
+            ("avatar", Field("avatar")),
+            ("member_count", Sql("(SELECT count(*) FROM items AS member WHERE member.pk = 'CM#' || json_extract(grp.doc, '$.key'))")),
+            ("last_seq", Field("lastSeq")),
+            (
+                "last_message_at",
+                Sql("CASE WHEN json_extract(doc, '$.lastSeq') > 0
+                     THEN strftime('%Y-%m-%dT%H:%M:%fZ', json_extract(doc, '$.lastAt') / 1000.0, 'unixepoch') END"),
+            ),
+            ("created_at", Time("createdAt")),
+        ],
+        from: "items AS grp WHERE grp.pk >= 'CG#' AND grp.pk < 'CG$' AND json_extract(grp.doc, '$.deleted') IS NULL",
+    },
+    View {
+        name: "im_messages",
+        columns: &[
+            ("message_id", Field("d.i")),
+            ("channel", Sql("channel")),
+            ("channel_type", Sql("CASE WHEN peers IS NULL THEN 2 ELSE 1 END")),
+            // To whom: the other one of the two users, or the group.
+            (
+                "channel_id",
+                Sql("CASE WHEN peers IS NULL
+                     THEN (SELECT json_extract(grp.doc, '$.id') FROM items AS grp WHERE grp.pk = 'CG#' || grp_hash AND grp.sk = '.')
+                     WHEN substr(peers, 1, instr(peers, '@') - 1) = json_extract(doc, '$.d.f')
+                     THEN substr(peers, instr(peers, '@') + 1)
+                     ELSE substr(peers, 1, instr(peers, '@') - 1) END"),
+            ),
+            ("seq", Sql("seq")),
+            ("from_id", Field("d.f")),
+            ("client_msg_no", Field("d.n")),
+            ("content_type", Sql("coalesce(said, 'custom')")),
+            ("content", Sql("CASE WHEN said IS NULL THEN '' ELSE coalesce(json_extract(text, '$.content'), '') END")),
+            ("image_url", Sql("CASE said WHEN 'image' THEN json_extract(text, '$.url') END")),
+            ("payload", Field("d.u")),
+            ("payload_base64", Field("d.p")),
+            ("timestamp", Time("at")),
+        ],
+        // Entries of the channels' logs: several an item, whose sort key is the number of its first. What a payload says is
+        // decided as in `domain::im::content::read`.
+        from: "(
+            SELECT doc, text, seq, channel,
+                CASE WHEN channel >= 'p' AND channel < 'q' THEN substr(channel, 2) END AS peers,
+                CASE WHEN channel >= 'g' AND channel < 'h'
+                    THEN rtrim(rtrim(substr(channel, 2), '0123456789'), '-') END AS grp_hash,
+                CASE WHEN NOT json_valid(text) OR json_type(text, '$.type') != 'integer' THEN NULL
+                    WHEN json_extract(text, '$.type') = 1 AND json_type(text, '$.content') = 'text' THEN 'text'
+                    WHEN json_extract(text, '$.type') = 2 AND json_type(text, '$.url') = 'text' THEN 'image' END AS said
+            FROM (
+                SELECT entry.value AS doc, json_extract(entry.value, '$.d.u') AS text,
+                    CAST(log.sk AS INTEGER) + entry.key AS seq,
+                    substr(log.pk, 6, instr(substr(log.pk, 6), '#') - 1) AS channel
+                FROM items AS log JOIN json_each(log.doc, '$.e') AS entry
+                WHERE log.pk >= 'E#im:' AND log.pk < 'E#im;'
+            )
+        )",
+    },
+    View {
         name: "webhook_deliveries",
         columns: &[
             ("id", Field("id")),

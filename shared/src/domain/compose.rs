@@ -167,7 +167,7 @@ pub async fn media(app: &App, instance: &Instance, source: MediaSource) -> Resul
 /// A fault in what the caller gave is a 400 on that field; faults of ours stay what they are.
 fn on(field: &'static str) -> impl Fn(Error) -> Error {
     move |error| match error.kind {
-        crate::Kind::NotFound | crate::Kind::TooLarge => Error::invalid(field, error.message),
+        crate::Kind::NotFound | crate::Kind::TooLarge => Error::invalid(field, format!("{field}: {}", error.message)),
         _ => error,
     }
 }

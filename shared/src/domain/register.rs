@@ -104,7 +104,10 @@ pub async fn create(app: &App, instance: Instance, claim: Option<Claim>) -> Resu
     rest.writes.remove(0);
     // A fresh row is the gate; behind it everything can be repeated.
     match app.store.commit(unit).await {
-        Ok(_) => Ok(instance),
+        Ok(_) => {
+            app.realtime.look(&instance.user_id).await;
+            Ok(instance)
+        }
         Err(CommitError::Conflict { which: 0, old: Some(old) }) => {
             let first: Instance = (*old).into()?;
             if first.user_id != instance.user_id || first.deleting {

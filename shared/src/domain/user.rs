@@ -271,7 +271,7 @@ pub async fn set_password(app: &App, user: &User, password: &Secret) -> Result<U
     let change = Change::default().set("passwordHash", hash.reveal()).set("tokenVersion", user.token_version + 1);
     let unchanged = Cond::eq("tokenVersion", user.token_version);
     update(app, &user.id, change, unchanged).await?;
-    app.realtime.end(&user.id).await?;
+    app.realtime.look(&user.id).await;
     Ok(User { password_hash: hash, token_version: user.token_version + 1, ..user.clone() })
 }
 
@@ -280,6 +280,7 @@ pub async fn set_password(app: &App, user: &User, password: &Secret) -> Result<U
 pub async fn rotate_api_key(app: &App, user: &User) -> Result<User> {
     let change = Change::default().set("apiKeyVersion", user.api_key_version + 1);
     update(app, &user.id, change, Cond::eq("apiKeyVersion", user.api_key_version)).await?;
+    app.realtime.look(&user.id).await;
     Ok(User { api_key_version: user.api_key_version + 1, ..user.clone() })
 }
 
@@ -287,14 +288,16 @@ pub async fn rotate_api_key(app: &App, user: &User) -> Result<User> {
 pub async fn set_allowed_ips(app: &App, id: &UserId, networks: &[String]) -> Result<Vec<String>> {
     let networks = allow_list::parse("allowedIps", networks)?;
     update(app, id, Change::default().set("allowedIps", networks.clone()), Cond::Exists).await?;
+    app.realtime.look(id).await;
     Ok(networks)
 }
 
-/// Locks a user out, or lets it in again. Locking also ends its JWTs for good, and its open sockets.
+/// Locks a user out, or lets it in again. Locking also ends its JWTs for good; its open sockets notice.
 pub async fn set_disabled(app: &App, user: &User, disabled: bool) -> Result<()> {
     let change = Change::default().set("disabled", disabled).set("tokenVersion", user.token_version + 1);
     update(app, &user.id, change, Cond::eq("tokenVersion", user.token_version)).await?;
-    app.realtime.end(&user.id).await
+    app.realtime.look(&user.id).await;
+    Ok(())
 }
 
 async fn update(app: &App, id: &UserId, change: Change, cond: Cond) -> Result<()> {

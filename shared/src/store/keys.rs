@@ -360,9 +360,13 @@ pub fn device(id: &InstanceId) -> Key {
     Key::new(format!("I#{id}"), "device")
 }
 
+/// Prefix of the table's partitions that may be large, and are shown by page number with a total: a store may keep an index
+/// over nothing but their keys.
+pub const LISTED: &str = "MI#";
+
 /// All messages of a device by time, whatever their conversation: `{at13}{order}`, as in the history.
 pub fn listed_messages(id: &InstanceId) -> String {
-    format!("MI#{id}")
+    format!("{LISTED}{id}")
 }
 
 pub fn listed_message(id: &InstanceId, sort: &str) -> Key {

@@ -109,6 +109,7 @@ impl Backend {
             whole_units: self.home == Home::Sqlite && fair,
             deliver_once: fair,
             exact_meter: fair,
+            search_all: self.home == Home::Sqlite,
             turn_time: self.home == Home::Sqlite,
         }
     }

@@ -71,6 +71,8 @@ pub(crate) struct Can {
     pub(crate) deliver_once: bool,
     /// The meter counts nothing but what the test does.
     pub(crate) exact_meter: bool,
+    /// A search may go over any number of items.
+    pub(crate) search_all: bool,
     /// Its time is that of [`World::clock`].
     pub(crate) turn_time: bool,
 }

@@ -22,6 +22,7 @@ contract!(
     partitions_are_apart,
     nothing_is_invalid_but_a_blank_keyword,
     many_items_are_found_as_by_reading_all,
+    a_search_is_bounded_where_everything_is_read,
 );
 
 /// A message in chat `chat`.
@@ -296,7 +297,7 @@ async fn many_items_are_found_as_by_reading_all(w: World) {
     changes.extend(gone.into_iter().map(|item| Write::delete(item.key)));
     w.ok("write_many", w.store.write_many(changes).await);
     let mut asked = 0;
-    while asked < 60 {
+    while asked < 30 {
         let keyword = text(5);
         let folded = fold(&keyword);
         if folded.is_empty() {
@@ -318,4 +319,21 @@ async fn many_items_are_found_as_by_reading_all(w: World) {
             w.same(&what, keys(&found), should);
         }
     }
+}
+
+/// Twelve megabytes: an index does not mind, DynamoDB would read them all.
+async fn a_search_is_bounded_where_everything_is_read(w: World) {
+    let big = |n: u64| {
+        let body = json!({"text": "x".repeat(380_000), search::ATTRIBUTE: "needle"});
+        item(&Key::new("P", format!("{n:02}")), body)
+    };
+    for n in 0..32 {
+        write(&w, Write::create(big(n))).await;
+    }
+    let all = w.store.search(Search::new("P", "needle").page(0, 1)).await;
+    let all = all.map(|found| found.total).map_err(|error| (error.kind, error.code.to_string(), error.field));
+    let too_broad = Err((Kind::Invalid, "SEARCH_TOO_BROAD".to_owned(), Some("keyword".into())));
+    w.same("everything", all, if w.can.search_all { Ok(32) } else { too_broad });
+    let part = ask(&w, Search::new("P", "needle").range(Range::Between("10".into(), "19".into())).page(0, 1)).await;
+    w.same("a part", part.total, 10);
 }

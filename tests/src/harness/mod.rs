@@ -6,6 +6,7 @@
 pub mod client;
 pub mod envelope;
 pub mod instance;
+pub mod person;
 pub mod receiver;
 pub mod server;
 pub mod shape;
@@ -16,6 +17,7 @@ pub mod wait;
 
 pub use client::{Answer, Client, Credential};
 pub use instance::Instance;
+pub use person::Person;
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use server::{Server, shared};
 pub use shape::shape;

@@ -131,7 +131,6 @@ impl Socket {
     ///
     /// # Panics
     /// When nothing does.
-    #[track_caller]
     pub async fn next(&mut self) -> Came {
         self.next_within(SOON).await.expect("nothing came")
     }

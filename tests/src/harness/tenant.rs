@@ -68,7 +68,7 @@ pub fn fresh_phone() -> String {
     format!("7900{:07}", unique())
 }
 
-fn unique() -> u64 {
+pub(super) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -195,9 +195,9 @@ async fn crowd(instance: &Instance, first: u64, count: u64) {
 async fn six_thousand_contacts_are_paged() {
     let (_server, tenant) = alone().await;
     let (first, second) = (account(&tenant, "telegram").await, account(&tenant, "telegram").await);
-    crowd(&first, 79_100_000_000, 4000).await;
-    // A thousand of them are known to both.
-    crowd(&second, 79_100_003_000, 3000).await;
+    crowd(&first, 79_100_000_000, 3500).await;
+    // A hundred of them are known to both.
+    crowd(&second, 79_100_003_400, 2600).await;
     let body = json!({"userId": tenant.id});
     let answer = tenant.client.post("/third-party/telegram/contacts/sync", &body).await;
     assert_eq!(answer.header("x-sync-status"), "complete");

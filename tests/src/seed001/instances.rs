@@ -126,6 +126,7 @@ async fn bad_fields_are_400_and_name_the_field() {
         ("name", json!("")),
         ("name", json!("x".repeat(101))),
         ("name", json!(7)),
+        ("name", json!(null)),
         ("webhookUrl", json!("ftp://example.com/hook")),
         ("webhookUrl", json!("https://user:secret@example.com/hook")),
         ("webhookUrl", json!("http://10.0.0.1/hook")),
@@ -146,6 +147,11 @@ async fn bad_fields_are_400_and_name_the_field() {
         tenant.client.post("/api/instances", &body).await.names(field);
         tenant.client.put(&instance.at(""), &given).await.names(field);
     }
+    for (field, other) in [("platform", "telegram"), ("mode", "live"), ("transport", "cloud")] {
+        let refusal = tenant.client.put(&instance.at(""), &json!({field: other})).await;
+        refusal.names(field);
+        assert_eq!(refusal.json()["code"], "IMMUTABLE", "{field}");
+    }
     for (field, value) in [("platform", "carrier-pigeon"), ("mode", "dream"), ("transport", "smoke")] {
         tenant.client.post("/api/instances", &json!({"name": "n", field: value})).await.names(field);
     }
@@ -154,6 +160,8 @@ async fn bad_fields_are_400_and_name_the_field() {
     assert_eq!(tenant.client.get("/api/instances").await.expect(200)["instances"].as_array().unwrap().len(), 1);
     let unchanged = instance.get("").await;
     assert_eq!(unchanged["updatedAt"], instance.created["updatedAt"], "{unchanged}");
+    let same = json!({"platform": "whatsapp", "mode": "sandbox", "transport": "web"});
+    tenant.client.put(&instance.at(""), &same).await.expect(200);
 }
 
 #[tokio::test]

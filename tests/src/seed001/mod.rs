@@ -4,6 +4,7 @@
 mod activity;
 mod auth;
 mod contacts;
+mod counted;
 mod deliveries;
 mod events;
 mod events_table;

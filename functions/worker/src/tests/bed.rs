@@ -119,6 +119,7 @@ impl Bed {
             paired: false,
             address: None,
             aliases: Vec::new(),
+            forwarders: Vec::new(),
             account_name: None,
             qr: None,
             last_seen_at: None,

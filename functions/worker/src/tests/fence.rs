@@ -20,7 +20,7 @@ async fn a_stale_owner_is_refused_everywhere() {
     assert!(new.epoch() > old.epoch());
     let fenced = |result: Result<(), CommitError>| matches!(result, Err(CommitError::Fenced { .. }));
     assert!(fenced(old.received(&bed.incoming("a", "late")).await.map(drop)), "a log entry");
-    assert!(fenced(old.opened("15550100000@s.whatsapp.net", "Me").await), "a status");
+    assert!(fenced(old.opened("15550100000@s.whatsapp.net", &[], "Me").await), "a status");
     assert!(fenced(old.closed(Closed::Unreachable, true).await), "a status");
     let error = old.session().put(vec![("key".into(), Some(b"stale".to_vec()))]).await.expect_err("is fenced");
     assert_eq!(error.code, "FENCED");
@@ -41,7 +41,7 @@ async fn a_take_over_tells_of_the_restart_and_dispatches_again() {
     let bed = Bed::new().await;
     let instance = bed.paired(Platform::Whatsapp).await;
     let old = Owner::take_over(bed.app.clone(), &instance.id, 0).await.expect("works").expect("is there");
-    old.opened("15550100000@s.whatsapp.net", "Me").await.expect("works");
+    old.opened("15550100000@s.whatsapp.net", &[], "Me").await.expect("works");
     old.received(&bed.incoming("a", "hello")).await.expect("works");
     assert!(old.mark_is_behind());
     old.save_mark().await.expect("saves");

@@ -58,7 +58,7 @@ async fn a_file_without_an_index_gets_one() {
     home.open().write_many(items.map(Write::put).to_vec()).await.expect("writes");
     let conn = Connection::open(file::path(home.dir.path())).expect("opens");
     conn.execute_batch(
-        "DROP TABLE search_grams; DROP TABLE search_rows; DROP TABLE search_parts; PRAGMA user_version = 1",
+        "DROP INDEX items_listed; DROP TABLE search_grams; DROP TABLE search_rows; DROP TABLE search_parts; PRAGMA user_version = 1",
     )
     .expect("as the first version was");
     drop(conn);

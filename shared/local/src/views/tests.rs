@@ -113,6 +113,7 @@ impl Home {
             created_at: NOON,
             updated_at: NOON,
             webhook,
+            forwarders: Vec::new(),
             // In clear, so that showing them would be noticed.
             credentials: Some(format!("{HUSH} credentials")),
             proxy: Some(format!("{HUSH} proxy")),
@@ -303,7 +304,7 @@ async fn views_read_their_partition_only() {
         let steps = statement.query_map([], |row| row.get::<_, String>(3)).expect("explains");
         let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>().expect("reads");
         let table = |step: &&String| {
-            ["items", "head", "body", "meta", "owner", "log", "folded"]
+            ["items", "head", "body", "meta", "owner", "log", "folded", "grp", "member"]
                 .iter()
                 .any(|name| step.split(' ').nth(1) == Some(name))
         };

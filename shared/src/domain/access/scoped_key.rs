@@ -114,7 +114,10 @@ pub async fn list(app: &App, user: &UserId) -> Result<Vec<ScopedKey>> {
 pub async fn revoke(app: &App, user: &UserId, id: &KeyId) -> Result<()> {
     let write = Write::delete(keys::scoped_key(user, id)).only_if(Cond::Exists);
     match app.store.commit(Unit::write(write)).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            app.realtime.look(user).await;
+            Ok(())
+        }
         Err(CommitError::Conflict { .. }) => Err(Error::not_found("API key not found").code("KEY_NOT_FOUND")),
         Err(error) => Err(error.into()),
     }

@@ -11,7 +11,6 @@ use crate::{
     error::Result,
     id::UserId,
     realtime::{Frame, Place},
-    store::{Read, keys},
 };
 
 /// The `message` frame of seed 004 (facts: `from_name` and `from_avatar` in groups). `to`: the other user, or the group's id.

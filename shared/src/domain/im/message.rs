@@ -1,5 +1,6 @@
 //! Messages of a channel: posting one, and reading them by their numbers.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -57,17 +58,58 @@ pub struct Message {
 
 /// What the log's entry says of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Body {
-    #[serde(rename = "i")]
     pub id: String,
-    #[serde(rename = "f")]
     pub from: UserId,
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub client_no: Option<String>,
-    #[serde(rename = "p")]
+    /// Base64.
     pub payload: String,
-    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
     pub via: Option<InstanceId>,
+}
+
+/// [`Body`] in the log. A payload that is text lies there as text: that is shorter, and SQL can read it.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "i")]
+    id: String,
+    #[serde(rename = "f")]
+    from: UserId,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    client_no: Option<String>,
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Base64 of what is no text.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<String>,
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    via: Option<InstanceId>,
+}
+
+impl From<Body> for Stored {
+    fn from(body: Body) -> Self {
+        let Body { id, from, client_no, payload, via } = body;
+        let (text, bytes) = match text_of(&payload) {
+            Some(text) => (Some(text), None),
+            None => (None, Some(payload)),
+        };
+        Self { id, from, client_no, text, bytes, via }
+    }
+}
+
+impl From<Stored> for Body {
+    fn from(stored: Stored) -> Self {
+        let Stored { id, from, client_no, text, bytes, via } = stored;
+        let payload = text.map(|text| STANDARD.encode(text)).or(bytes).unwrap_or_default();
+        Self { id, from, client_no, payload, via }
+    }
+}
+
+/// What a payload says, if it is text. Control characters would make it long as JSON, so with them it is none.
+fn text_of(payload: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(payload).ok()?).ok()?;
+    let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    text.chars().all(plain).then_some(text)
 }
 
 impl Message {
@@ -100,11 +142,13 @@ pub fn check_client_no(field: &'static str, number: &str) -> Result<()> {
 
 /// Checks that a payload is base64 of an acceptable size.
 pub fn check_payload(field: &'static str, payload: &str) -> Result<()> {
-    use base64::Engine as _;
     if payload.len() / 4 * 3 > MAX_PAYLOAD + 3 {
         return Err(Error::invalid(field, format!("{field} must hold at most {MAX_PAYLOAD} bytes")));
     }
-    match base64::engine::general_purpose::STANDARD.decode(payload) {
+    match STANDARD.decode(payload) {
+        Ok(bytes) if bytes.len() > MAX_PAYLOAD => {
+            Err(Error::invalid(field, format!("{field} must hold at most {MAX_PAYLOAD} bytes")))
+        }
         Ok(bytes) if bytes.is_empty() => Err(Error::invalid(field, format!("{field} must not be empty"))),
         Ok(_) => Ok(()),
         Err(_) => Err(Error::invalid(field, format!("{field} must be base64"))),
@@ -231,4 +275,34 @@ pub fn synced(message: &Message, channel: &super::Channel) -> serde_json::Value 
         "timestamp": message.at.0,
         "clientMsgNo": message.body.client_no.as_deref().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(bytes: &[u8]) -> Body {
+        let payload = STANDARD.encode(bytes);
+        Body { id: "1".into(), from: UserId::new("u"), client_no: None, payload, via: None }
+    }
+
+    #[test]
+    fn payloads_come_back_as_they_were() {
+        for (bytes, name) in
+            [(&b"{\"type\":1,\"content\":\"hi\"}"[..], "u"), ("你好\n".as_bytes(), "u"), (b"\xff\xfe", "p"), (b"a\0b", "p")]
+        {
+            let stored = serde_json::to_value(body(bytes)).expect("encodes");
+            assert!(stored.get(name).is_some(), "{stored}");
+            assert_eq!(serde_json::from_value::<Body>(stored).expect("decodes"), body(bytes));
+        }
+    }
+
+    #[test]
+    fn payloads_are_checked() {
+        let ok = |payload: &str| check_payload("payload", payload).is_ok();
+        assert!(ok("aGk=") && ok(&STANDARD.encode(vec![7; MAX_PAYLOAD])));
+        for bad in ["", "aGk", "aGl=", "a Gk=", "***", &STANDARD.encode(vec![7; MAX_PAYLOAD + 1])] {
+            assert!(!ok(bad), "{bad:.20}");
+        }
+    }
 }

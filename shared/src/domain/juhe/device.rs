@@ -4,7 +4,7 @@
 //! that comes from it. Personal WeChat accounts get the same sort of instance as WeCom ones: a GUID does not tell them apart
 //! before its first message, and nothing that an instance promises differs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,7 +29,8 @@ use crate::{
 /// A claim whose instance was never made is left by a process that ended in between; after that long anybody may take it.
 const ORPHANED_AFTER_MS: i64 = 60_000;
 /// Tries to take a GUID that others take at the same moment.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// `keys::device`: what the service told of the account. Absent before the first notification.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -175,7 +176,7 @@ async fn free_if_orphaned(app: &App, guid: &str, wants: &InstanceId) -> Result<(
 
 /// Makes an instance for a GUID that nobody has, for the first administrator. Many may do that at once: all get the same.
 ///
-/// Errors: `GUID_NOT_FOUND` while the GUID is between two instances, or there is no administrator.
+/// Errors: `GUID_NOT_FOUND` if there is no administrator; unavailable while the GUID stays between two instances.
 pub async fn register(app: &App, guid: &str) -> Result<Device> {
     let owner = user::first_admin(app).await?.ok_or_else(unknown)?;
     for _ in 0..TRIES {
@@ -201,13 +202,13 @@ pub async fn register(app: &App, guid: &str) -> Result<Device> {
             Err(error) if error.code == "GUID_TAKEN" => match find(app, guid).await? {
                 Found::Device(device) => return Ok(*device),
                 // Whoever was faster is about to write the instance.
-                Found::Between => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                Found::Between => tokio::time::sleep(PAUSE).await,
                 Found::Nobody => {}
             },
             Err(error) => return Err(error),
         }
     }
-    Err(unknown())
+    Err(Error::unavailable("the GUID is between two instances"))
 }
 
 /// Notes when the last callback came.

@@ -21,10 +21,10 @@ pub struct Changes {
     pub nickname: Option<String>,
     /// `""` takes it away, if there is a username.
     pub email: Option<String>,
-    /// Where a picture is, http or https; `""` takes it away.
+    /// Where a picture is; `""` takes it away.
     pub avatar: Option<String>,
     pub role: Option<Role>,
-    /// Ends every JWT and every open socket.
+    /// Ends every JWT, and the sockets that were opened with one.
     pub password: Option<Secret>,
     /// `Some(None)`: no quotas.
     pub limits: Option<Option<Limits>>,
@@ -67,12 +67,14 @@ impl Changes {
     }
 }
 
-/// An http or https URL of at most 2048 bytes, or `""`.
+/// A reference to a picture, of at most 2048 bytes: an http or https URL, or one that is relative to something; or `""`.
 pub fn check_avatar(field: &'static str, avatar: &str) -> Result<()> {
-    let good = avatar.is_empty()
-        || avatar.len() <= 2048
-            && url::Url::parse(avatar).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if good { Ok(()) } else { Err(Error::invalid(field, format!("{field} must be an http or https URL"))) }
+    let scheme = url::Url::parse(avatar).ok().map(|url| url.scheme().to_owned());
+    let fetched = scheme.is_none_or(|scheme| matches!(scheme.as_str(), "http" | "https"));
+    if fetched && avatar.len() <= 2048 && !avatar.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{field} must be an http or https URL of at most 2048 bytes")))
 }
 
 /// Changes an account; answers it as it is now.
@@ -133,7 +135,7 @@ pub async fn change(app: &App, id: &UserId, changes: Changes) -> Result<User> {
         Err(error) => return Err(error.into()),
     }
     if ends {
-        app.realtime.end(id).await?;
+        app.realtime.look(id).await;
     }
     Ok(user)
 }

@@ -174,7 +174,8 @@ fn cut(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     const MARK: &str = "…";
-    format!("{}{MARK}", &text[..text.floor_char_boundary(most - MARK.len())])
+    let end = (0..=most - MARK.len()).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+    format!("{}{MARK}", &text[..end])
 }
 
 #[cfg(test)]

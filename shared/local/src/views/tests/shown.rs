@@ -10,12 +10,14 @@ use shared::{
         calls, chat, contact,
         content::{Content, Media, MediaKind},
         endpoint::Webhook,
-        event,
+        event, im,
         instance::{self, Instance},
         message::{DEADLINE_MS, Message, Status},
         stats,
+        user::{self, NewUser, Role, User},
     },
     id::{InstanceId, MediaId, MessageId},
+    redact::Secret,
     store::{Append, Change, Item, Unit, Write, keys, log::Writer},
     webhook::{self, Delivery},
 };
@@ -288,4 +290,87 @@ async fn daily_stats_are_what_the_domain_counts() {
     home.write(vec![Write::update(keys::owner(&instance.id), Change::default().set("foldedUpto", 3))]).await;
     let again = row(&home.look(), "daily_stats", "date", "2023-01-01T00:00:00.000Z");
     assert_eq!(again, by_date["2023-01-01T00:00:00.000Z"]);
+}
+
+#[tokio::test]
+async fn im_messages_and_groups_are_shown() {
+    let home = Home::new().await;
+    let app = &home.app;
+    let mut people = Vec::new();
+    for name in ["ann", "bob"] {
+        let new = NewUser {
+            id: None,
+            email: String::new(),
+            username: Some(name.into()),
+            password: Secret::new("a password of a test"),
+            first_name: String::new(),
+            last_name: String::new(),
+            role: Role::User,
+        };
+        people.push(user::create(app, new, Vec::new()).await.expect("creates"));
+    }
+    let [ann, bob] = people.as_slice() else { panic!("two") };
+    let post = async |from: &User, channel: &im::Channel, payload: &[u8], client_no: Option<&str>| {
+        use base64::Engine as _;
+        let payload = base64::engine::general_purpose::STANDARD.encode(payload);
+        let new = im::NewMessage { from: from.id.clone(), client_no: client_no.map(Into::into), payload, via: None };
+        app.im.post(app, channel, new).await.expect("posts")
+    };
+    let pair = im::Channel::person(&ann.id, bob.clone());
+    let first = post(ann, &pair, br#"{"type":1,"content":"hello"}"#, Some("n-1")).await;
+    let second = post(bob, &pair, br#"{"type":2,"url":"https://example.com/a.png"}"#, None).await;
+    post(bob, &pair, b"no JSON", None).await;
+    post(bob, &pair, b"\xff\xfe", None).await;
+    post(bob, &pair, br#"{"type":"1","content":"x"}"#, None).await;
+    post(bob, &pair, br#"{"type":1,"content":7}"#, None).await;
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        let (group, _) = im::group::save(app, ann, "a group", Some("name"), None).await.expect("saves");
+        im::group::add(app, &group, std::slice::from_ref(&bob.id)).await.expect("adds");
+        post(ann, &im::Channel::of_group(group.clone()), "in the group".as_bytes(), None).await;
+        im::group::delete(app, &group).await.expect("deletes");
+        groups.push(group);
+    }
+    let (living, _) = im::group::save(app, ann, "a group", Some("third"), None).await.expect("saves");
+
+    let conn = home.look();
+    let all: Vec<Value> = rows(&conn, "im_messages").into_iter().map(Value::from).collect();
+    assert_eq!(all.len(), 8);
+    let get = |id: &str| row(&conn, "im_messages", "message_id", id);
+    has(
+        &get(&first.message_id),
+        json!({
+            "channel": pair.key.as_str(), "channel_type": 1, "channel_id": bob.id, "seq": 1, "from_id": ann.id,
+            "client_msg_no": "n-1", "content_type": "text", "content": "hello", "image_url": null,
+            "payload": r#"{"type":1,"content":"hello"}"#, "payload_base64": null, "timestamp": first.at.iso(),
+        }),
+    );
+    has(
+        &get(&second.message_id),
+        json!({
+            "channel_id": ann.id, "seq": 2, "client_msg_no": null, "content_type": "image", "content": "",
+            "image_url": "https://example.com/a.png",
+        }),
+    );
+    let by_seq = |seq: u64| {
+        all.iter().find(|row| row["channel"] == pair.key.as_str() && row["seq"] == seq).expect("a row").clone()
+    };
+    has(&by_seq(3), json!({ "content_type": "custom", "content": "", "payload": "no JSON", "payload_base64": null }));
+    has(&by_seq(4), json!({ "content_type": "custom", "payload": null, "payload_base64": "//4=" }));
+    for seq in [5, 6] {
+        has(&by_seq(seq), json!({ "content_type": "custom", "content": "" }));
+    }
+    // Those of groups that are gone, too, each in its channel.
+    for group in &groups {
+        let row = all.iter().find(|row| row["channel"] == group.key.as_str()).expect("a row");
+        has(row, json!({ "channel_type": 2, "channel_id": "a group", "seq": 1, "payload": "in the group" }));
+    }
+    assert_eq!(rows(&conn, "groups").len(), 1, "deleted ones are not there");
+    has(
+        &row(&conn, "groups", "id", "a group"),
+        json!({
+            "channel": living.key.as_str(), "owner_id": ann.id, "name": "third", "avatar": "", "member_count": 1,
+            "last_seq": 0, "last_message_at": null, "created_at": living.created_at.iso(),
+        }),
+    );
 }
