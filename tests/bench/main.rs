@@ -1,10 +1,11 @@
 //! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
 //!
-//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search]`; without a name, all of them.
+//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search] [juhe]`; without a name, all of them.
 //! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 mod instances;
+mod juhe;
 mod raw;
 mod search;
 mod sends;
@@ -32,5 +33,8 @@ async fn main() {
     }
     if wanted("search") {
         search::run().await;
+    }
+    if wanted("juhe") {
+        juhe::run().await;
     }
 }

@@ -43,6 +43,7 @@ TAGS = {
     "stats": "Usage.",
     "third-party": "WhatsApp, Telegram, WeChat and Signal by address. Open on a developer's machine; `THIRD_PARTY_AUTH` decides elsewhere.",
     "im": "Channels, messages and members, as seed 002 has them. Answers are `{success, data}`, errors `{success, message}`.",
+    "juhe": "WeCom and personal WeChat accounts behind an aggregation service, as seed 003 has them. Answers are `{success, data}`, errors `{success, error, code}`.",
     "chat": "Chat of users, as seed 004 has it. Answers are `{code: 200, msg, data}`, errors `{code, msg, data: null}` with the true status.",
     "admin": "Users, groups, histories, instances and the audit, for administrators.",
     "common": "Jobs, media, health, documentation.",

@@ -213,3 +213,4 @@ op("GET /metrics", "get_metrics", "Counters for Prometheus", tag="common", more=
 from groups import third_party  # noqa: E402, F401
 from groups import forwarders, inbound  # noqa: E402, F401
 from groups import im, chat, admin  # noqa: E402, F401
+from groups import juhe  # noqa: E402, F401

@@ -122,6 +122,8 @@ impl World {
             let instance = Instance::paired(&tenant.client, &json!({})).await;
             let message = instance.send("79001234567", "hello").await;
             instance.wait_message("79001234567", &message, "read").await;
+            let device = json!({"name": "device", "platform": "wecom", "credentials": {"guid": "fuzzed-device"}});
+            tenant.client.post("/api/instances", &device).await.expect(201);
             (tenant, instance, message)
         });
         let ids = Ids {
@@ -133,6 +135,7 @@ impl World {
             key: "no-such-key".into(),
             public: "no-such-message".into(),
             user: tenant.id.clone(),
+            guid: "fuzzed-device".into(),
             other: runtime.block_on(Tenant::of(&server)).id,
             im_group: runtime.block_on(group_of(&tenant)),
         };

@@ -13,6 +13,8 @@ mod fuzz;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod im_store;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod openapi;

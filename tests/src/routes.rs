@@ -5,6 +5,7 @@ mod admin;
 mod chat;
 mod forwarders;
 mod im;
+mod juhe;
 mod third_party;
 
 use http::Method;
@@ -46,7 +47,7 @@ pub(crate) enum Query {
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     /// `{instance}`, `{chat}`, `{message}` (the platform's id), `{public}` (ours), `{delivery}`, `{forwarder}`, `{job}`, `{key}`, `{media}`,
-    /// `{group}`, `{phone}`, `{user}`, `{other}`, `{im-group}` stand for real ids.
+    /// `{group}`, `{phone}`, `{user}`, `{platform}`, `{other}`, `{im-group}` stand for real ids.
     pub(crate) path: &'static str,
     pub(crate) whose: Whose,
     /// A body that is accepted, as JSON; `""` for none. Its types are the types that the fields must have.
@@ -76,6 +77,8 @@ pub(crate) struct Ids {
     pub(crate) key: String,
     pub(crate) public: String,
     pub(crate) user: String,
+    /// GUID of a device.
+    pub(crate) guid: String,
     /// Another user's id.
     pub(crate) other: String,
     /// A group of the user's.
@@ -92,7 +95,9 @@ impl Ids {
             .replace("{job}", &self.job)
             .replace("{key}", &self.key)
             .replace("{public}", &self.public)
+            .replace("{platform}", "whatsapp")
             .replace("{user}", &self.user)
+            .replace("{guid}", &self.guid)
             .replace("{other}", &self.other)
             .replace("{im-group}", &self.im_group)
             .replace("{forwarder}", "no-such-forwarder")
@@ -131,7 +136,7 @@ pub(crate) const ENDING: &[(&str, &str)] = &[
 
 /// All of them: those of the groups that have a file of their own come last.
 pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
-    [PLAIN, forwarders::ROUTES, third_party::ROUTES, im::ROUTES, chat::ROUTES, admin::ROUTES].concat()
+    [PLAIN, forwarders::ROUTES, third_party::ROUTES, im::ROUTES, juhe::ROUTES, chat::ROUTES, admin::ROUTES].concat()
 });
 
 /// The groups of seed 001, and what is common.

@@ -25,6 +25,9 @@ pub(crate) async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, 
     let replay =
         instance.post("/webhook-deliveries/replay", &json!({"since": "2023-01-01T00:00:00.000Z"})).await.expect(202);
     let key = tenant.client.post("/api/auth/keys", &json!({"name": MARK})).await.expect(201);
+    let guid = format!("device-of-{}", tenant.id);
+    let device = json!({"name": MARK, "platform": "wecom", "credentials": {"guid": guid}});
+    tenant.client.post("/api/instances", &device).await.expect(201);
     let ids = Ids {
         instance: instance.id.clone(),
         phone: "79001234567".into(),
@@ -34,6 +37,7 @@ pub(crate) async fn furnished(server: &Server, receiver: &Receiver) -> (Tenant, 
         key: key["id"].as_str().expect("id").to_owned(),
         public,
         user: tenant.id.clone(),
+        guid: guid.clone(),
         other: Tenant::of(server).await.id,
         im_group: group_of(&tenant).await,
     };
@@ -134,7 +138,8 @@ async fn an_id_of_the_victims_inside_ones_own_instance_is_unknown() {
 
 #[tokio::test]
 async fn without_credentials_there_is_nothing() {
-    let server = Server::start_with(&[("THIRD_PARTY_AUTH", "key")]);
+    let server =
+        Server::start_with(&[("THIRD_PARTY_AUTH", "key"), ("JUHE_APP_KEY", "key"), ("JUHE_APP_SECRET", "secret")]);
     let receiver = Receiver::start().await;
     let (victim, _, ids) = furnished(&server, &receiver).await;
     let anonymous = server.anonymous();
@@ -160,6 +165,7 @@ async fn every_instance_route_knows_an_unknown_instance() {
         key: nothing(),
         public: nothing(),
         user: tenant.id.clone(),
+        guid: nothing(),
         other: tenant.id.clone(),
         im_group: nothing(),
     };

@@ -5,6 +5,8 @@ mod groups;
 mod history;
 mod instances;
 mod people;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use axum::{

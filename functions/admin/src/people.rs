@@ -1,5 +1,6 @@
 //! How an administrator names a user: by id, username or e-mail address.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shared::{
     Error, Result,
     app::App,
@@ -9,6 +10,9 @@ use shared::{
     },
     id::{UserId, is_id_shaped},
 };
+
+/// Names that are looked up side by side.
+const AT_ONCE: usize = 32;
 
 /// Any user, bots by their id included.
 ///
@@ -35,12 +39,17 @@ pub(crate) async fn find_all(app: &App, field: &'static str, names: &[String], m
     if names.is_empty() || names.len() > most {
         return Err(Error::invalid(field, format!("{field} must name 1 to {most} users")));
     }
-    let mut found = Vec::with_capacity(names.len());
-    for name in names {
-        let user = find(app, field, name).await?;
-        if !found.contains(&user.id) {
-            found.push(user.id);
+    let users: Vec<User> =
+        stream::iter(names.to_vec()).map(|name| named(app, field, name)).buffered(AT_ONCE).try_collect().await?;
+    let mut each = Vec::with_capacity(users.len());
+    for user in users {
+        if !each.contains(&user.id) {
+            each.push(user.id);
         }
     }
-    Ok(found)
+    Ok(each)
+}
+
+async fn named(app: &App, field: &'static str, name: String) -> Result<User> {
+    find(app, field, &name).await
 }

@@ -84,7 +84,6 @@ pub(crate) async fn create_invite(
     Extension(RequestId(request)): Extension<RequestId>,
 ) -> Result<(StatusCode, Json<Value>), Reject> {
     let note = Note { action: Action::InviteCreate, target: "invitation".into(), details: json!({}) };
-    let (code, until) =
-        audit::during(&app, &caller, &request, note, login::invite(&app, &caller.user)).await?;
+    let (code, until) = audit::during(&app, &caller, &request, note, login::invite(&app, &caller.user)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "code": code.reveal(), "expiresAt": until.iso() }))))
 }

@@ -25,11 +25,11 @@ pub(crate) async fn list_conversations(State(app): State<AppState>, caller: Call
     let (mut page, next) = conversation::list(&app, &caller.user, limit, cursor).await?;
     page.sort_by_key(|view| std::cmp::Reverse(view.last.as_ref().map_or(view.row.last_at, |last| last.at)));
     let last = views::last_messages(&app, &page).await?;
-    let shown: Vec<Value> = page.iter().zip(last).map(|(view, last)| shown(view, last)).collect();
+    let shown: Vec<Value> = page.iter().zip(&last).map(|(view, last)| shown(view, last)).collect();
     Ok(envelope::chat_ok(json!({ "conversations": shown, "nextCursor": next.map(|next| next.encode()) })))
 }
 
-fn shown(view: &View, last: Value) -> Value {
+fn shown(view: &View, last: &Value) -> Value {
     json!({
         "chatId": view.row.id,
         "chatType": view.row.kind.chat_type(),

@@ -6,6 +6,8 @@ mod channel;
 mod client;
 mod message;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use axum::{
     Router,

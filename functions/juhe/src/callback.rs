@@ -31,7 +31,8 @@ pub(crate) async fn receive_callback(
     let callback = Callback::read(&body)?;
     let device = match device::find(&app, &callback.guid).await? {
         Found::Device(device) => *device,
-        Found::Nobody if app.config.juhe_auto_register.unwrap_or(open) => {
+        // Somebody else may be registering it at this moment.
+        Found::Nobody | Found::Between if app.config.juhe_auto_register.unwrap_or(open) => {
             device::register(&app, &callback.guid).await?
         }
         Found::Nobody | Found::Between => return Err(device::unknown().into()),

@@ -10,7 +10,9 @@ use serde_json::json;
 use shared::{
     app::AppState,
     domain::{
-        contact, im, instance,
+        contact,
+        im::{self, ChannelKey},
+        instance,
         job::{self, Body, Status, Work},
         juhe::{self, intake::Delivery},
     },
@@ -74,10 +76,10 @@ pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
 async fn group(app: &AppState, messages: Vec<Received>) -> Vec<String> {
     let mut left = messages.as_slice();
     while let Some(first) = left.first() {
-        let together = deliveries(left);
-        let (done, result) = match together.len() {
-            0 | 1 => (1, one(app, first).await),
-            many => (many, juhe::apply::run(app, &together).await),
+        let (done, result) = match together(left) {
+            Together::Deliveries(all) => (all.len(), juhe::apply::run(app, &all).await),
+            Together::FanOut(channel, seqs) => (seqs.len(), im::fan_out::run(app, &channel, &seqs).await),
+            Together::No => (1, one(app, first).await),
         };
         match result {
             Ok(()) => {
@@ -105,15 +107,39 @@ async fn group(app: &AppState, messages: Vec<Received>) -> Vec<String> {
     Vec::new()
 }
 
-/// The notifications at the front, which are applied together: one write costs as much as ten. Those that failed before go
-/// one by one, so that a bad one does not hold up the others.
-fn deliveries(messages: &[Received]) -> Vec<Delivery> {
+/// What is done in one go: it costs little more than one message.
+enum Together {
+    Deliveries(Vec<Delivery>),
+    FanOut(ChannelKey, Vec<u64>),
+    No,
+}
+
+/// The messages at the front that can be done together. Those that failed before go one by one, so that a bad one does not hold
+/// up the others.
+fn together(messages: &[Received]) -> Together {
     let fresh = messages.iter().take_while(|message| message.receives == 1);
-    let read = fresh.map_while(|message| match message.decode::<Body>() {
-        Ok(Body { job: None, work: Work::Juhe(delivery), .. }) => Some(*delivery),
+    let mut works = fresh.map_while(|message| match message.decode::<Body>() {
+        Ok(Body { job: None, work, .. }) => Some(work),
         _ => None,
     });
-    read.collect()
+    match works.next() {
+        Some(Work::Juhe(first)) => {
+            let more = works.map_while(|work| match work {
+                Work::Juhe(delivery) => Some(*delivery),
+                _ => None,
+            });
+            Together::Deliveries(std::iter::once(*first).chain(more).collect())
+        }
+        Some(Work::ImFanOut { channel, seq }) => {
+            let more = works.map_while(|work| match work {
+                Work::ImFanOut { channel: other, seq } if other == channel => Some(seq),
+                _ => None,
+            });
+            let seqs = std::iter::once(seq).chain(more).collect();
+            Together::FanOut(channel, seqs)
+        }
+        _ => Together::No,
+    }
 }
 
 /// Does one piece of work. An error is a fault of ours: the message comes back.
@@ -128,7 +154,7 @@ async fn one(app: &AppState, message: &Received) -> Result<()> {
 /// Work that nobody waits for.
 async fn background(app: &AppState, _message: &Received, work: Work) -> Result<()> {
     match work {
-        Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, seq).await,
+        Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, &[seq]).await,
         Work::Juhe(delivery) => juhe::apply::run(app, &[*delivery]).await,
         Work::JuheOwn { instance, own, after } => juhe::apply::claim_own(app, &instance, &own, after).await,
         Work::ImDisband { channel } => im::group::disband(app, &channel).await,

@@ -6,7 +6,7 @@ use axum::{Router, serve::ListenerExt as _};
 use shared::{
     Error, Result,
     app::AppState,
-    config::Config,
+    config::{Config, ThirdPartyAuth},
     domain::{
         calls,
         user::{self, FirstStart},
@@ -147,6 +147,9 @@ async fn stopped() {
 fn announce(app: &AppState, address: SocketAddr, first: Option<&FirstStart>) {
     let open = app.config.listens_on_loopback();
     tracing::info!(%address, open_mode = open, "listening");
+    if !open && app.config.third_party_auth == Some(ThirdPartyAuth::Off) {
+        tracing::warn!("THIRD_PARTY_AUTH=off: whoever reaches this address can send from every account");
+    }
     let Some(first) = first else { return };
     let url = app.config.public_url();
     let key = first.api_key.reveal();

@@ -134,9 +134,9 @@ impl Commands {
         self.sends().next().is_some()
     }
 
-    /// Whether one of the sends is on its way for long.
-    pub(crate) fn any_late(&self, now: Millis) -> bool {
-        self.sends().any(|send| send.is_late(now))
+    /// Whether the queue is far behind.
+    pub(crate) fn is_behind(&self, now: Millis) -> bool {
+        self.sends().next().is_some_and(|send| send.is_behind(now))
     }
 
     /// Copies of the sends up to the last one that `due` says.

@@ -9,8 +9,6 @@ use tokio::time::Instant;
 
 use crate::sending::{From, Send};
 
-/// Attempts of an instance at the same time (protocol.md §3: FIFO group = instance, at most 10 in flight).
-const AT_ONCE: usize = 10;
 /// Sends of an instance that are held in memory; more wait in the queue, or in their rows.
 const HELD: usize = 500;
 /// The same in bytes of what is to be sent, roughly.
@@ -55,6 +53,11 @@ impl Lanes {
     /// Whether there is room for another send.
     pub(crate) fn has_room(&self) -> bool {
         self.held < HELD && self.bytes < HELD_BYTES
+    }
+
+    /// Whether nothing waits here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held == 0
     }
 
     /// Whether there is room for many.
@@ -112,9 +115,10 @@ impl Lanes {
         self.resting.first().map(|(at, _)| *at)
     }
 
-    /// Takes out the next send to attempt, if one may begin. `queued`: only such that are still in the queue.
-    pub(crate) fn next(&mut self, queued: bool) -> Option<Send> {
-        if self.running >= AT_ONCE {
+    /// Takes out the next send to attempt, if one may begin and fewer than `most` are being attempted. `queued`: only of chats
+    /// of which something is still in the queue.
+    pub(crate) fn next(&mut self, most: usize, queued: bool) -> Option<Send> {
+        if self.running >= most {
             return None;
         }
         for _ in 0..self.ready.len() {
@@ -256,6 +260,8 @@ mod tests {
 
     use super::*;
 
+    const AT_ONCE: usize = 10;
+
     fn send(chat: &str, name: &str) -> Send {
         let outgoing = Outgoing {
             id: name.into(),
@@ -278,7 +284,7 @@ mod tests {
     }
 
     fn begin(lanes: &mut Lanes) -> Option<String> {
-        lanes.next(false).map(|send| send.outgoing.id)
+        lanes.next(AT_ONCE, false).map(|send| send.outgoing.id)
     }
 
     #[test]
@@ -319,7 +325,7 @@ mod tests {
         for name in ["1", "2", "3"] {
             lanes.push(send("a", name));
         }
-        let first = lanes.next(false).expect("may begin");
+        let first = lanes.next(AT_ONCE, false).expect("may begin");
         let moving: Vec<String> =
             lanes.moving(|send| send.outgoing.id == "2").into_iter().map(|send| send.message).collect();
         assert_eq!(moving, ["2#a#me"]);

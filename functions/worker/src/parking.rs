@@ -19,7 +19,7 @@ const PAGE: usize = 200;
 /// Rows that are looked through for such that may begin.
 const LOOK: usize = 5000;
 /// Sends that move in one unit.
-const TOGETHER: usize = 25;
+const TOGETHER: usize = 64;
 
 /// What became of a send that was to move into a row of its own.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ async fn park_chunk(port: &Port, sends: &[Send], moved: &mut Vec<Moved>) -> Resu
 async fn park_one(port: &Port, send: &mut Send) -> Result<bool, CommitError> {
     let Some(receipt) = send.receipt().cloned() else { return Ok(true) };
     let pending = match sending::pending(port, send).await? {
-        Some(row) => sending::park(port, send, row).await.map(|_| true)?,
+        Some(row) => sending::park(port, send, &row).await.map(|_| true)?,
         None => false,
     };
     port.in_hand.settled(&receipt);

@@ -16,13 +16,20 @@ use shared::{
     store::{CommitError, Receipt},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{Context, in_hand::InHand, locks::Locks};
+
+/// Sends of an instance on its line at the same time (protocol.md §3: FIFO group = instance, at most 10 in flight).
+const ON_LINE: usize = 10;
 
 pub(crate) struct Port {
     pub(crate) context: Arc<Context>,
     pub(crate) shard: u16,
     pub(crate) owner: Owner,
     pub(crate) in_hand: InHand,
+    /// Sends that may be on the line at the same time.
+    pub(crate) slots: Semaphore,
     /// Order of the updates within a chat.
     pub(crate) chats: Locks,
     /// The line, from its opening on, and whether it is up.
@@ -37,6 +44,7 @@ impl Port {
             shard,
             owner,
             in_hand: InHand::default(),
+            slots: Semaphore::new(ON_LINE),
             chats: Locks::default(),
             line: Mutex::default(),
             fenced: AtomicBool::new(false),

@@ -26,6 +26,9 @@ use crate::{
 /// A send that is not done that long after its acceptance is counted without waiting for its outcome: the statistics are to
 /// be right within 5 s (spec/http.md, "stats").
 pub(crate) const COUNT_AFTER: Duration = Duration::from_millis(1500);
+/// Sends that come out of the queue that late are parked as fast as they come: the queue shows what is behind them only when
+/// they have left it.
+const BEHIND_AFTER: Duration = Duration::from_millis(2500);
 /// An attempt that begins late has at least that long before it is counted as one that takes long.
 const GRACE: Duration = Duration::from_millis(250);
 /// Pause before a send is tried again whose outcome nobody knows, or while the store does not answer.
@@ -110,6 +113,11 @@ impl Send {
         self.age(now) >= COUNT_AFTER
     }
 
+    /// Whether it was in the queue for so long that those behind it should be counted, too.
+    pub(crate) fn is_behind(&self, now: Millis) -> bool {
+        self.age(now) >= BEHIND_AFTER
+    }
+
     /// Its message in the command queue, while it is there.
     pub(crate) fn receipt(&self) -> Option<&Receipt> {
         match &self.from {
@@ -158,7 +166,7 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
     let Some(mut row) = pending(port, send).await? else { return Ok(Went::Settled) };
     if send.is_queued() && row.was_parked() {
         // Its first delivery stopped somewhere on the way into its row: complete that.
-        row = park(port, send, row).await?;
+        row = park(port, send, &row).await?;
     }
     if port.app().clock.now() > send.deadline {
         return fail(port, send, &row, "expired").await;
@@ -173,19 +181,25 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
         return fail(port, send, &row, "outcome_unknown").await;
     }
     let Some(line) = port.line_up() else {
-        park(port, send, row).await?;
+        park(port, send, &row).await?;
         return Ok(Went::Parked);
     };
-    if !names_itself {
-        author.attempting(&row).await?;
-    }
-    if !port.lease_is_valid() {
-        return Ok(Went::Stop);
-    }
-    let limit = port.context.settings.send + Duration::from_millis(send.outgoing.typing_ms);
     let outgoing = send.outgoing.clone();
-    let sending = async { tokio::time::timeout(limit, line.send(&outgoing)).await.unwrap_or(Sent::Unknown) };
-    let (sent, row) = counting(port, send, row, sending).await?;
+    let sending = async {
+        // Few at a time are on the line; what comes before and after that is not counted among them.
+        let _slot = port.slots.acquire().await;
+        if !names_itself {
+            author.attempting(&row).await?;
+        }
+        if !port.lease_is_valid() {
+            return Ok(None);
+        }
+        let limit = port.context.settings.send + Duration::from_millis(outgoing.typing_ms);
+        Ok(Some(tokio::time::timeout(limit, line.send(&outgoing)).await.unwrap_or(Sent::Unknown)))
+    };
+    let (sent, counted) = counting(port, send, &row, sending).await?;
+    let row = counted.unwrap_or(row);
+    let Some(sent) = sent else { return Ok(Went::Stop) };
     if !names_itself && matches!(sent, Sent::Later { .. } | Sent::NoLine) {
         author.not_attempted(&row).await?;
     }
@@ -202,7 +216,7 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
             Ok(Went::Again(after))
         }
         Sent::NoLine => {
-            park(port, send, row).await?;
+            park(port, send, &row).await?;
             Ok(Went::Parked)
         }
         Sent::Unknown if names_itself => {
@@ -228,15 +242,15 @@ pub(crate) async fn pending(port: &Port, send: &Send) -> Result<Option<SendRow>,
     Ok(None)
 }
 
-/// Waits for the attempt. One that takes long is parked meanwhile, and so counted.
-async fn counting(
+/// Waits for the attempt. One that takes long is parked meanwhile, and so counted: then the row as it is since.
+async fn counting<T>(
     port: &Port,
     send: &mut Send,
-    row: SendRow,
-    sending: impl Future<Output = Sent>,
-) -> Result<(Sent, SendRow), CommitError> {
+    row: &SendRow,
+    sending: impl Future<Output = Result<T, CommitError>>,
+) -> Result<(T, Option<SendRow>), CommitError> {
     if !send.is_queued() {
-        return Ok((sending.await, row));
+        return Ok((sending.await?, None));
     }
     let mut sending = std::pin::pin!(sending);
     let typing = Duration::from_millis(send.outgoing.typing_ms);
@@ -244,13 +258,13 @@ async fn counting(
     if typing < left {
         tokio::select! {
             biased;
-            sent = &mut sending => return Ok((sent, row)),
+            sent = &mut sending => return Ok((sent?, None)),
             () = tokio::time::sleep(left) => {}
         }
     }
-    // What it is counted with must be known before its outcome is written.
-    let (sent, row) = tokio::join!(sending, park(port, send, row));
-    Ok((sent, row?))
+    // Whether it is counted must be known before its outcome is written.
+    let (sent, counted) = tokio::join!(sending, park(port, send, row));
+    Ok((sent?, Some(counted?)))
 }
 
 pub(crate) async fn fail(port: &Port, send: &Send, row: &SendRow, reason: &str) -> Result<Went, CommitError> {
@@ -261,15 +275,15 @@ pub(crate) async fn fail(port: &Port, send: &Send, row: &SendRow, reason: &str) 
 }
 
 /// Moves a send from the queue into a row of its own; in such a row it stays. The row of the message as it is then.
-pub(crate) async fn park(port: &Port, send: &mut Send, row: SendRow) -> Result<SendRow, CommitError> {
+pub(crate) async fn park(port: &Port, send: &mut Send, row: &SendRow) -> Result<SendRow, CommitError> {
     if !send.is_queued() {
-        return Ok(row);
+        return Ok(row.clone());
     }
     let (command, author) = (send.command(port), port.owner.author());
-    insist(|| author.parked(&row, &command, send.accepted, send.settle())).await?;
+    insist(|| author.parked(row, &command, send.accepted, send.settle())).await?;
     gauges::send(SendOutcome::Parked);
     send.from = From::Parked(keys::parked(port.owner.id(), send.accepted, &row.message.id));
-    Ok(row.counted())
+    Ok(row.clone().counted())
 }
 
 /// Repeats a step while the store does not answer.

@@ -253,10 +253,6 @@ impl Supervisor {
                 if !port.in_hand.is_empty() {
                     self.timers.extend.get_or_insert(Instant::now() + EXTEND_EVERY);
                 }
-                if self.commands.any_late(port.app().clock.now()) {
-                    // There may be more behind them: they are not to wait for these.
-                    self.timers.count = Some(Instant::now());
-                }
             }
             Mail::Update { generation, update, reply } => {
                 let current = self.open.as_ref().is_some_and(|open| open.generation == generation);

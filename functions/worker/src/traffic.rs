@@ -17,6 +17,10 @@ use crate::{
     supervisor::Supervisor,
 };
 
+/// Chats of an instance that are worked on at the same time. Fewer of them are on the line: see [`crate::port::Port::slots`].
+const AT_ONCE: usize = 64;
+/// The same while the queue is far behind.
+const AT_ONCE_BEHIND: usize = 8;
 /// How often sends are looked for that wait for long.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// After an attempt found no line although it should be up.
@@ -76,9 +80,14 @@ impl Supervisor {
                 self.ask();
             }
             if up || !paired {
+                let behind = self.commands.is_behind(self.port.app().clock.now());
+                self.find(up, behind);
+                if behind {
+                    // The queue is emptied as fast as rows can be written, without a look at who could begin.
+                    self.park_late();
+                }
                 self.admit(paired);
-                self.attempt();
-                self.find(up);
+                self.attempt(behind);
             } else if self.timers.hold.is_none() {
                 self.park_all();
             }
@@ -113,10 +122,12 @@ impl Supervisor {
         }
     }
 
-    fn attempt(&mut self) {
+    /// `behind`: what is in the queue is to be counted; that comes before more is sent.
+    fn attempt(&mut self, behind: bool) {
         // What waits to change the line is not held up by what is parked, and safe.
         let only_queued = self.commands.turn_is_next();
-        while let Some(send) = self.lanes.next(only_queued) {
+        let most = if behind { AT_ONCE_BEHIND } else { AT_ONCE };
+        while let Some(send) = self.lanes.next(most, only_queued) {
             let port = Arc::clone(&self.port);
             self.work.push(Box::pin(async move {
                 let chat = send.chat();
@@ -127,10 +138,11 @@ impl Supervisor {
     }
 
     /// Takes parked sends into memory.
-    fn find(&mut self, up: bool) {
+    fn find(&mut self, up: bool, behind: bool) {
         let traffic = &mut self.traffic;
         let may = up && traffic.stored && !traffic.moving && traffic.find_after.is_none();
-        if !may || !self.lanes.is_low() || self.commands.turn_is_next() {
+        let wanted = if behind { self.lanes.is_empty() } else { self.lanes.is_low() };
+        if !may || !wanted || self.commands.turn_is_next() {
             return;
         }
         traffic.moving = true;

@@ -94,6 +94,8 @@ async fn keywords_are_found_in_every_script(w: World) {
     expect(&w, cases).await;
     let found = ask(&w, Search::new("P", "张三")).await;
     w.same("items come whole", found.items, items[..2].to_vec());
+    let used = w.meter.snapshot().get("search").copied().unwrap_or_default();
+    w.holds(&format!("searches are metered: {used:?}"), used.requests > 0 && used.read_half_units > 0);
 }
 
 async fn what_reads_the_same_is_found(w: World) {

@@ -11,7 +11,7 @@ pub(super) const ROUTES: &[Route] = &[
         "POST",
         "/api/im/message/send",
         Instance,
-        r#"{"channelId": "{im-group}", "channelType": 2, "payload": "aGVsbG8=", "clientMsgNo": "no-1", "fromUid": "bot_fuzz"}"#,
+        r#"{"channelId": "{im-group}", "channelType": 2, "payload": "aGVsbG8=", "clientMsgNo": "no-1", "fromUid": "{user}"}"#,
         &[],
     ),
     route(

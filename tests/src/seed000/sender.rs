@@ -100,6 +100,7 @@ async fn another_number_and_a_deletion_free_the_address() {
     instance.post("/sandbox/logout", &json!({})).await.expect(200);
     instance.wait_status("logged_out").await;
     instance.post("/reconnect", &json!({})).await.expect(200);
+    instance.wait_status("qr_received").await;
     instance.phone = fresh_phone();
     instance.scan().await;
     for gone in [old.clone(), format!("@sandbox_{old}_bot")] {

@@ -84,3 +84,19 @@ async fn a_span_of_time_can_be_replayed_as_a_job() {
     instance.post("/webhook-deliveries/replay", &json!({})).await.names("since");
     instance.post("/webhook-deliveries/replay", &json!({"since": "x"})).await.names("since");
 }
+
+#[tokio::test]
+async fn what_waits_tries_a_new_address_at_once() {
+    let (tenant, receiver) = (Tenant::new().await, Receiver::start().await);
+    // A minute to the next attempt: longer than this test waits.
+    let given =
+        json!({"webhookUrl": receiver.url("/old"), "webhookEvents": ["message_received"], "retryInterval": 60_000});
+    let instance = Instance::paired(&tenant.client, &given).await;
+    receiver.behave("/old", Behaviour::Status(503));
+    instance.receive("79001234567", "first").await;
+    receiver.wait_count("/old", 1).await;
+    eventually("a delivery that waits", async || deliveries(&instance, "?status=retrying").await.into_iter().next())
+        .await;
+    tenant.client.put(&instance.at(""), &json!({"webhookUrl": receiver.url("/new")})).await.expect(200);
+    receiver.wait("/new", "the event", |hit| hit.json()["data"]["body"] == "first").await;
+}

@@ -332,7 +332,10 @@ async fn state(server: &Server, guid: &str) -> Option<Value> {
             let data = answer.json()["data"].clone();
             let more = data[what].as_array().expect("a list").clone();
             if more.is_empty() {
-                assert_eq!(data["total"], rows.len(), "{what}");
+                // Not while it still grows.
+                if data["total"] != rows.len() {
+                    return None;
+                }
                 break;
             }
             rows.extend(more);
@@ -462,8 +465,9 @@ async fn once_told(server: &Server, guid: &str, seed: u64) {
         for event in page["events"].as_array().expect("events") {
             let kind = event["type"].as_str().expect("a type");
             if matches!(kind, "message_received" | "message_sent") {
-                let message = event["data"]["messageId"].clone();
-                assert!(seen.insert((kind.to_owned(), message.to_string())), "seed {seed}: told twice: {event}");
+                // What was told of as somebody else's and turned out to be the account's own is not there any more.
+                let Some(message) = event["data"]["messageId"].as_str() else { continue };
+                assert!(seen.insert((kind.to_owned(), message.to_owned())), "seed {seed}: told twice: {event}");
             }
         }
         if page["hasMore"] != true {

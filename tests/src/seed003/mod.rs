@@ -62,7 +62,8 @@ impl Device {
     /// Waits until there are that many messages, all told.
     pub(crate) async fn wait_messages(&self, count: usize) -> Vec<Value> {
         self.wait("messages", "limit=200", &format!("{count} messages"), |data| {
-            (data["total"] == count).then(|| data["messages"].as_array().expect("a list").clone())
+            let list = data["messages"].as_array().expect("a list");
+            (data["total"] == count && list.len() == count).then(|| list.clone())
         })
         .await
     }

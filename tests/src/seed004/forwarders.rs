@@ -53,13 +53,13 @@ async fn each_form_reaches_its_robot() {
                  q=dict(u.parse_qsl(u.urlsplit(sys.stdin.read()).query,strict_parsing=True))\n\
                  d=hmac.new(b'SEC1',(q['timestamp']+'\\nSEC1').encode(),'sha256').digest()\n\
                  assert q['sign']==base64.b64encode(d).decode(),q\nassert len(q['timestamp'])==13";
-    let _ = stdout(&python(check, &hit.path));
+    assert_eq!(stdout(&python(check, &hit.path)), "");
     let hit = receiver.wait("/feishu", "feishu", |_| true).await;
     assert_eq!(hit.json()["content"], json!({"text": line}));
     let check = "import sys,json,hmac,base64\nb=json.load(sys.stdin)\n\
                  d=hmac.new((b['timestamp']+'\\ndemo').encode(),b'','sha256').digest()\n\
                  assert b['sign']==base64.b64encode(d).decode(),b\nassert len(b['timestamp'])==10";
-    let _ = stdout(&python(check, &hit.json().to_string()));
+    assert_eq!(stdout(&python(check, &hit.json().to_string())), "");
 }
 
 #[tokio::test]

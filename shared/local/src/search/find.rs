@@ -14,9 +14,11 @@ use shared::{
 use super::{grams, index};
 use crate::{items, query, sql};
 
-/// Candidates that are looked up one by one and sorted. With more, the partition is walked in order: it may then end with
-/// the page.
-const FEW: usize = 2_000;
+/// So few candidates are looked up one by one and sorted at once. With more, it is first tried whether the page fills soon
+/// in a walk over the partition in order.
+const FEW: usize = 1_000;
+/// Rows of such a walk for each candidate: one in vain then costs about as much as the look-ups that follow.
+const STEPS: usize = 3;
 /// Where [`shared::store::search::ATTRIBUTE`] is in a document.
 const TEXT: &str = "$.search";
 /// Items that DynamoDB reads for one search before it gives up, at the size that is taken for the usual one.
@@ -27,8 +29,8 @@ const USUAL_BYTES: usize = 700;
 /// Reads a page of matches and their number; tells about what it would have used on DynamoDB, where everything in the range
 /// is read: that is estimated by the number of searchable items and the size of those that were found.
 ///
-/// Costs, in a partition of any size: a look-up for each match, and a read of each candidate of a keyword of three or more
-/// characters, or with a filter.
+/// Costs, however large the partition is: at the most a look-up for each match (0.3 µs), and a read for each candidate of a
+/// keyword of three or more characters, or with a filter (2 µs while the pages are in memory).
 pub(crate) fn search(conn: &Connection, search: &Search) -> Result<(Found, Used)> {
     let keyword = search.folded()?;
     let limit = search.limit.clamp(1, 1000);
@@ -48,10 +50,9 @@ pub(crate) fn search(conn: &Connection, search: &Search) -> Result<(Found, Used)
             total: 0,
             sks: Vec::new(),
         };
-        if candidates.len() <= FEW {
-            page.look_up(&candidates)?
-        } else {
-            page.walk(part, &candidates)?
+        let beyond = page.known.is_some_and(|total| total <= search.skip);
+        if !beyond && (candidates.len() <= FEW || !page.walk(part, &candidates)?) {
+            page.look_up(&candidates)?;
         }
         found.total = page.known.unwrap_or(page.total) as u64;
         for sk in page.sks {
@@ -85,7 +86,7 @@ struct Hits<'a> {
 }
 
 impl Hits<'_> {
-    /// Few candidates: find out where they are, and sort.
+    /// Finds out where the candidates are, and sorts them.
     fn look_up(&mut self, candidates: &[i64]) -> Result<()> {
         let mut statement = self.conn.prepare_cached("SELECT sk FROM search_rows WHERE id = ?1").map_err(sql)?;
         let mut sks = Vec::with_capacity(candidates.len());
@@ -103,23 +104,28 @@ impl Hits<'_> {
         Ok(())
     }
 
-    /// Many candidates: walk over the range in order and pass over the others, until the page is full and the total known.
-    fn walk(&mut self, part: i64, candidates: &[i64]) -> Result<()> {
+    /// Walks over the partition in order and passes over what is no candidate, until the page is full. `false`, and nothing
+    /// found: not worth it, because the total wants every candidate looked at, or the page does not fill soon.
+    fn walk(&mut self, part: i64, candidates: &[i64]) -> Result<bool> {
+        let Some(total) = self.known else { return Ok(false) };
+        let full = self.window.end.min(total);
         let (condition, values) = bounded(part, self.search);
         let direction = if self.search.newest_first { "DESC" } else { "ASC" };
         let text = format!("SELECT id, sk FROM search_rows WHERE {condition} ORDER BY sk {direction}");
         let mut statement = self.conn.prepare_cached(&text).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(values)).map_err(sql)?;
-        while let Some(row) = rows.next().map_err(sql)? {
-            if candidates.binary_search(&row.get(0).map_err(sql)?).is_err() {
-                continue;
-            }
-            self.offer(row.get_ref(1).and_then(|sk| Ok(sk.as_str()?)).map_err(sql)?)?;
-            if self.known.is_some() && self.total >= self.window.end {
-                break;
+        for _ in 0..candidates.len() * STEPS {
+            let Some(row) = rows.next().map_err(sql)? else { break };
+            if candidates.binary_search(&row.get(0).map_err(sql)?).is_ok() {
+                self.offer(row.get_ref(1).and_then(|sk| Ok(sk.as_str()?)).map_err(sql)?)?;
+                if self.total == full {
+                    return Ok(true);
+                }
             }
         }
-        Ok(())
+        self.total = 0;
+        self.sks.clear();
+        Ok(false)
     }
 
     /// The next candidate in order.

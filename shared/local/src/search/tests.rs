@@ -147,8 +147,12 @@ async fn a_copy_has_the_index_and_a_damaged_one_is_noticed() {
 async fn many_matches_are_found_like_few() {
     let home = Home::new();
     let store = home.open();
-    let sk = |n: u64| format!("{:05}", n * 7919 % 5003);
-    store.write_many((0..5003).map(|n| Write::put(said(&sk(n), "some words"))).collect()).await.expect("writes");
+    // Written in no order; the first 1,200 say one word more.
+    let message = |n: u64| {
+        let n = n * 7919 % 5003;
+        said(&format!("{n:05}"), if n < 1200 { "some early words" } else { "some words" })
+    };
+    store.write_many((0..5003).map(|n| Write::put(message(n))).collect()).await.expect("writes");
     for keyword in ["o", "me", "words"] {
         for newest_first in [false, true] {
             let search = Search { newest_first, ..Search::new("P", keyword).page(4000, 3) };
@@ -161,6 +165,18 @@ async fn many_matches_are_found_like_few() {
             let last = if newest_first { "01000" } else { "01999" };
             assert_eq!((found.total, found.items.len(), &*found.items[0].key.sk), (1000, 1, last), "{keyword}");
         }
+    }
+    // From either end, from the end that a walk does not reach in time, and beyond.
+    for (skip, newest_first, should) in [
+        (0, false, &["00000", "00001"][..]),
+        (0, true, &["01199", "01198"]),
+        (1199, true, &["00000"]),
+        (1200, true, &[]),
+    ] {
+        let search = Search { newest_first, ..Search::new("P", "ea").page(skip, 2) };
+        let found = store.search(search).await.expect("searches");
+        let sks: Vec<&str> = found.items.iter().map(|item| item.key.sk.as_str()).collect();
+        assert_eq!((found.total, &*sks), (1200, should), "{skip}");
     }
 }
 

@@ -288,9 +288,12 @@ mod tests {
 
     #[test]
     fn payloads_come_back_as_they_were() {
-        for (bytes, name) in
-            [(&b"{\"type\":1,\"content\":\"hi\"}"[..], "u"), ("你好\n".as_bytes(), "u"), (b"\xff\xfe", "p"), (b"a\0b", "p")]
-        {
+        for (bytes, name) in [
+            (&b"{\"type\":1,\"content\":\"hi\"}"[..], "u"),
+            ("你好\n".as_bytes(), "u"),
+            (b"\xff\xfe", "p"),
+            (b"a\0b", "p"),
+        ] {
             let stored = serde_json::to_value(body(bytes)).expect("encodes");
             assert!(stored.get(name).is_some(), "{stored}");
             assert_eq!(serde_json::from_value::<Body>(stored).expect("decodes"), body(bytes));

@@ -1,6 +1,7 @@
 //! After a while without a connection: everything that was missed, in order, then what is new.
 
-use super::{QUIET, column, group, messages, online, post, uuid};
+use super::{QUIET, column, group, listed, messages, online, post, uuid};
+use crate::harness::socket::Came;
 use crate::harness::{Socket, Tenant, shared};
 use serde_json::{Value, json};
 
@@ -13,9 +14,9 @@ async fn missed(socket: &mut Socket) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
         match socket.next().await {
-            crate::harness::socket::Came::Frame(frame) if frame["type"] == "synced" => return messages(&frames),
-            crate::harness::socket::Came::Frame(frame) => frames.push(frame),
-            crate::harness::socket::Came::Close(code) => panic!("closed: {code}"),
+            Came::Frame(frame) if frame["type"] == "synced" => return messages(&frames),
+            Came::Frame(frame) => frames.push(frame),
+            Came::Close(code) => panic!("closed: {code}"),
         }
     }
 }
@@ -85,6 +86,9 @@ async fn chats_that_nobody_named_are_found_by_the_star() {
     post(&bob, &uuid(), &alice.id, "single", "one").await;
     post(&bob, &uuid(), &alice.id, "single", "two").await;
     post(&carol, &uuid(), &alice.id, "single", "new here").await;
+    // A message whose news is still on its way would come as a live one.
+    listed(&alice, &bob.id, 2).await;
+    listed(&alice, &carol.id, 1).await;
     let mut without = Socket::auth(&shared().url(), &alice.api_key, Some(&json!({&bob.id: 2}))).await;
     assert_eq!(missed(&mut without).await, Vec::<Value>::new());
     let mut with = Socket::auth(&shared().url(), &alice.api_key, Some(&json!({&bob.id: 1, "*": 0}))).await;

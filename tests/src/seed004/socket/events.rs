@@ -1,6 +1,7 @@
 //! The event logs of one's instances, as `event` frames.
 
 use super::QUIET;
+use crate::harness::socket::Came;
 use crate::harness::{Instance, Server, Socket, Tenant, shared};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -105,9 +106,9 @@ async fn an_expired_cursor_is_told_and_goes_on_from_the_oldest() {
     let mut frames = Vec::new();
     loop {
         match socket.next().await {
-            crate::harness::socket::Came::Frame(frame) if frame["type"] == "synced" => break,
-            crate::harness::socket::Came::Frame(frame) => frames.push(frame),
-            other @ crate::harness::socket::Came::Close(_) => panic!("{other:?}"),
+            Came::Frame(frame) if frame["type"] == "synced" => break,
+            Came::Frame(frame) => frames.push(frame),
+            other @ Came::Close(_) => panic!("{other:?}"),
         }
     }
     let error = frames.iter().find(|frame| frame["type"] == "error").expect("an error");

@@ -8,7 +8,7 @@ mod hostile;
 mod messages;
 mod presence;
 
-use crate::harness::{Server, Socket, Tenant};
+use crate::harness::{Server, Socket, Tenant, eventually};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -59,4 +59,14 @@ fn column(messages: &[Value], name: &str) -> Vec<Value> {
 async fn post(tenant: &Tenant, id: &str, to: &str, kind: &str, content: &str) -> Value {
     let body = json!({"id": id, "fromId": tenant.id, "toId": to, "chatType": kind, "content": content});
     tenant.client.post("/api/message/send", &body).await.expect(200)["data"].clone()
+}
+
+/// Waits until the user's conversation with `chat` has come to its message `seq`: what is done behind a message is done.
+async fn listed(tenant: &Tenant, chat: &str, seq: u64) -> Value {
+    eventually(&format!("message {seq} of {chat} in the list"), async || {
+        let page = tenant.client.get("/api/conversations").await.expect(200);
+        let all = page["data"]["conversations"].as_array().expect("conversations").clone();
+        all.into_iter().find(|one| one["chatId"] == chat && one["lastSeq"] == seq)
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! Who has read, and who is there.
 
-use super::{QUIET, group, online, uuid};
+use super::{QUIET, group, listed, online, uuid};
 use crate::harness::{Socket, Tenant, shared};
 use serde_json::{Value, json};
 
@@ -19,14 +19,10 @@ async fn reading_is_told_to_the_peer_and_to_ones_other_devices() {
     assert_eq!(told, expected, "the chat as the peer knows it");
     let own = desk.wait("read").await;
     assert_eq!((&own["chatId"], &own["userId"]), (&json!(alice.id), &json!(bob.id)));
-    let unread = async |tenant: &Tenant| {
-        let page = tenant.client.get("/api/conversations").await.expect(200);
-        page["data"]["conversations"][0]["unread"].clone()
-    };
-    assert_eq!(unread(&bob).await, 1);
+    assert_eq!(listed(&bob, &alice.id, 2).await["unread"], 1);
     reader.send("read", &json!({"chatId": alice.id, "chatType": "single"})).await;
     assert_eq!(sender.wait("read").await["messageSeq"], 2);
-    assert_eq!(unread(&bob).await, 0);
+    assert_eq!(listed(&bob, &alice.id, 2).await["unread"], 0);
     // Never back, and no news without any.
     reader.send("read", &json!({"chatId": alice.id, "messageSeq": 1})).await;
     reader.send("read", &json!({"chatId": alice.id, "messageSeq": 99})).await;
@@ -56,7 +52,8 @@ async fn friends_come_and_go() {
     let (_, mut stranger) = online(shared()).await;
     let bob = Tenant::new().await;
     here.said(&uuid(), &bob.id, "single", "hello").await;
-    // The conversation is there as soon as the message has come to be seen.
+    listed(&bob, &alice.id, 1).await;
+    listed(&alice, &bob.id, 1).await;
     let mut one = Socket::auth(&shared().url(), &bob.api_key, Some(&json!({&alice.id: 0}))).await;
     one.wait("message").await;
     let came = here.wait("presence").await;
