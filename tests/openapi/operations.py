@@ -214,3 +214,4 @@ from groups import third_party  # noqa: E402, F401
 from groups import forwarders, inbound  # noqa: E402, F401
 from groups import im, chat, admin  # noqa: E402, F401
 from groups import juhe  # noqa: E402, F401
+from groups import realtime  # noqa: E402, F401

@@ -6,6 +6,7 @@ mod chat;
 mod forwarders;
 mod im;
 mod juhe;
+mod realtime;
 mod third_party;
 
 use http::Method;
@@ -136,7 +137,17 @@ pub(crate) const ENDING: &[(&str, &str)] = &[
 
 /// All of them: those of the groups that have a file of their own come last.
 pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
-    [PLAIN, forwarders::ROUTES, third_party::ROUTES, im::ROUTES, juhe::ROUTES, chat::ROUTES, admin::ROUTES].concat()
+    [
+        PLAIN,
+        forwarders::ROUTES,
+        third_party::ROUTES,
+        im::ROUTES,
+        juhe::ROUTES,
+        chat::ROUTES,
+        admin::ROUTES,
+        realtime::ROUTES,
+    ]
+    .concat()
 });
 
 /// The groups of seed 001, and what is common.

@@ -92,13 +92,13 @@ struct PresenceData {
 /// Something that is no frame of ours; `id` is the message's, if there is one.
 #[derive(Debug)]
 pub(crate) struct Bad {
-    pub(crate) error: Error,
+    pub(crate) error: Box<Error>,
     pub(crate) id: Option<String>,
 }
 
 impl From<Error> for Bad {
     fn from(error: Error) -> Self {
-        Self { error, id: None }
+        Self { error: Box::new(error), id: None }
     }
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn parse(text: &str) -> Result<Said, Bad> {
         }
         "message" => match data(text) {
             Ok(draft) => Ok(Said::Ask(Request::Message(Box::new(draft)))),
-            Err(error) => Err(Bad { error, id: message_id(text) }),
+            Err(error) => Err(Bad { error: Box::new(error), id: message_id(text) }),
         },
         "read" => Ok(Said::Ask(Request::Read(data(text)?))),
         "presence" => {
@@ -291,7 +291,7 @@ mod tests {
 
     fn refused(text: &str) -> (String, Option<String>, Option<String>) {
         let Bad { error, id } = parse(text).expect_err(text);
-        (error.code.into_owned(), error.field.map(Cow::into_owned), id)
+        (error.code.to_string(), error.field.map(Cow::into_owned), id)
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) enum After {
     /// The next one may begin.
     Settled,
     /// The same one again, not before that.
-    Again(Send, Instant),
+    Again(Box<Send>, Instant),
 }
 
 impl Lanes {
@@ -160,7 +160,7 @@ impl Lanes {
         if let After::Again(send, at) = after {
             self.held += 1;
             self.bytes += send.size();
-            lane.waiting.push_front(send);
+            lane.waiting.push_front(*send);
             lane.rest = Some(at);
             self.resting.insert((at, chat.to_owned()));
         }
@@ -298,7 +298,7 @@ mod tests {
         lanes.done("b", After::Settled);
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
-        lanes.done("a", After::Again(send("a", "a1"), later));
+        lanes.done("a", After::Again(Box::new(send("a", "a1")), later));
         assert_eq!((begin(&mut lanes), lanes.next_wake()), (None, Some(later)));
         lanes.wake(later);
         assert_eq!(begin(&mut lanes).as_deref(), Some("a1"));
@@ -330,7 +330,7 @@ mod tests {
             lanes.moving(|send| send.outgoing.id == "2").into_iter().map(|send| send.message).collect();
         assert_eq!(moving, ["2#a#me"]);
         let now = Instant::now();
-        lanes.done("a", After::Again(first, now));
+        lanes.done("a", After::Again(Box::new(first), now));
         lanes.wake(now);
         assert_eq!(begin(&mut lanes), None, "nothing begins meanwhile");
         lanes.moved("a", "2#a#me", Some(From::Parked(Key::new("O", "2"))));

@@ -182,8 +182,8 @@ impl Supervisor {
         match done {
             Done::Attempt { chat, send, went } => match went {
                 Went::Settled => self.lanes.done(&chat, After::Settled),
-                Went::Parked => self.lanes.done(&chat, After::Again(*send, Instant::now() + NO_LINE)),
-                Went::Again(pause) => self.lanes.done(&chat, After::Again(*send, Instant::now() + pause)),
+                Went::Parked => self.lanes.done(&chat, After::Again(send, Instant::now() + NO_LINE)),
+                Went::Again(pause) => self.lanes.done(&chat, After::Again(send, Instant::now() + pause)),
                 Went::Stop => {
                     self.lanes.done(&chat, After::Settled);
                     self.give_back().await;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 /// One connection. Dropping it breaks it off without a goodbye.
 pub struct Socket {
@@ -38,7 +39,9 @@ impl Socket {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header"));
         }
-        match connect_async(request).await {
+        // Small ones: some tests have thousands.
+        let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
+        match connect_async_with_config(request, Some(config), true).await {
             Ok((stream, _)) => Ok(Socket { stream }),
             Err(Error::Http(answer)) => Err(answer.status().as_u16()),
             Err(error) => panic!("no upgrade: {error}"),

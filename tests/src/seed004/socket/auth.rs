@@ -199,9 +199,6 @@ async fn the_server_has_a_limit_and_says_goodbye() {
     let mut server = Server::start_with(&[("WS_MAX_CONNECTIONS", "2"), ("RATE_LIMIT", "30/60")]);
     let tenant = Tenant::of(&server).await;
     let mut one = Socket::auth(&server.url(), &tenant.api_key, None).await;
-    let idle = Socket::open(&server.url(), "").await;
-    let refused = Socket::try_open(&server.url(), &format!("?token={}", tenant.api_key), &[]).await;
-    assert_eq!(refused.err(), Some(503));
     // The limit of the credential holds here, too.
     let limited = loop {
         one.say(&uuid(), &tenant.id, "single", "to myself").await;
@@ -214,6 +211,9 @@ async fn the_server_has_a_limit_and_says_goodbye() {
     assert_eq!(limited["code"], "RATE_LIMITED");
     assert!(limited["retryAfter"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{limited}");
     assert!(limited["id"].is_string(), "{limited}");
+    let idle = Socket::open(&server.url(), "").await;
+    let refused = Socket::try_open(&server.url(), &format!("?token={}", tenant.api_key), &[]).await;
+    assert_eq!(refused.err(), Some(503));
     let stopping = tokio::task::spawn_blocking(move || server.stop());
     let mut closed = Vec::new();
     for mut socket in [one, idle] {
