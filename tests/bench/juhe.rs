@@ -8,7 +8,7 @@ use suite::harness::Server;
 use suite::harness::server::ADMIN_API_KEY;
 
 const FEW: u64 = 2_000;
-const MANY: u64 = 200_000;
+const MANY: u64 = 40_000;
 /// Messages in a callback; and how many are sent one by one.
 const BATCH: u64 = 100;
 const SINGLE: u64 = 2_000;

@@ -11,7 +11,7 @@ use shared::{
     app::{App, AppState, Parts},
     config::{Config, Source},
     domain::{
-        im::{Channel, Message, NewMessage, Posted, group},
+        im::{Channel, Message, NewMessage, Numbers, Posted, group},
         user::{self, NewUser, Role, User},
     },
     media::Media,
@@ -80,6 +80,7 @@ impl Scene {
         NewMessage {
             from: self.people[person].id.clone(),
             client_no: Some(number.to_owned()),
+            numbers: Numbers::OfChannel,
             payload: encoded(number),
             via: None,
         }

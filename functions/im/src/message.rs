@@ -12,7 +12,7 @@ use shared::{
     domain::{
         access::{Caller, Scope},
         im::{
-            self, Channel, NewMessage, Posted,
+            self, Channel, NewMessage, Numbers, Posted,
             message::{self, check_client_no, check_payload},
             people,
         },
@@ -146,7 +146,13 @@ impl<'a> Directory<'a> {
         }
         let sender = self.sender(from_uid).await?;
         let channel = self.channel(&sender, to).await?;
-        let message = NewMessage { from: sender.id, client_no: client_no.or(number), payload, via: None };
+        let message = NewMessage {
+            from: sender.id,
+            client_no: client_no.or(number),
+            numbers: Numbers::OfChannel,
+            payload,
+            via: None,
+        };
         Ok(Ready { channel, message })
     }
 

@@ -21,21 +21,21 @@ const MAX_PAGE: u64 = 1_000_000_000;
 pub(crate) async fn list_contacts(State(app): State<AppState>, Asked { device, params, .. }: Asked) -> Page {
     let paging = named(paging(&params))?;
     let answer = named(query::contacts(&app, &device, params.text("keyword"), paging).await)?;
-    Ok(wrapped("contacts", answer, paging))
+    Ok(wrapped("contacts", &answer, paging))
 }
 
 /// `GET /api/messages`: newest first.
 pub(crate) async fn list_messages(State(app): State<AppState>, Asked { device, params, .. }: Asked) -> Page {
     let (paging, wanted) = named(paging(&params).and_then(|paging| Ok((paging, wanted(&params)?))))?;
     let answer = named(query::messages(&app, &device, &wanted, paging).await)?;
-    Ok(wrapped("messages", answer, paging))
+    Ok(wrapped("messages", &answer, paging))
 }
 
 /// `GET /api/rooms`.
 pub(crate) async fn list_rooms(State(app): State<AppState>, Asked { device, params, .. }: Asked) -> Page {
     let paging = named(paging(&params))?;
     let answer = query::rooms(&app, &device, paging).await?;
-    Ok(wrapped("rooms", answer, paging))
+    Ok(wrapped("rooms", &answer, paging))
 }
 
 /// `GET /api/sync-status`.
@@ -86,7 +86,7 @@ fn named<T>(result: Result<T>) -> Result<T> {
     })
 }
 
-fn wrapped(name: &str, answer: Answer, paging: Paging) -> axum::Json<Value> {
+fn wrapped(name: &str, answer: &Answer, paging: Paging) -> axum::Json<Value> {
     let data = json!({ name: answer.rows, "total": answer.total, "page": paging.page, "limit": paging.limit });
     axum::Json(json!({ "success": true, "data": data }))
 }

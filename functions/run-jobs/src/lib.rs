@@ -14,7 +14,10 @@ use shared::{
         im::{self, ChannelKey},
         instance,
         job::{self, Body, Status, Work},
-        juhe::{self, intake::Delivery},
+        juhe::{
+            self,
+            intake::{Delivery, GROUP},
+        },
     },
     error::{Error, Result},
     id::JobId,
@@ -27,6 +30,9 @@ const POLL: Duration = Duration::from_secs(20);
 /// How long to wait after the queue failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Messages that are received at once, at the most: what is of one group, or of one device, is worked off together. SQS gives
+/// ten.
+const AT_ONCE: usize = 64;
 /// Receives at a time: while some groups are worked off, others are not kept waiting.
 const CONSUMERS: usize = 4;
 
@@ -38,7 +44,7 @@ pub async fn run(app: AppState) {
 async fn consume(app: &AppState) {
     while !app.closing.is_cancelled() {
         let received = tokio::select! {
-            received = app.queues.receive(Queue::Jobs, 10, POLL) => received,
+            received = app.queues.receive(Queue::Jobs, AT_ONCE, POLL) => received,
             () = app.closing.cancelled() => return,
         };
         match received {
@@ -58,9 +64,10 @@ async fn consume(app: &AppState) {
 pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
     let mut groups: Vec<(String, Vec<Received>)> = Vec::new();
     for message in messages {
-        match groups.iter_mut().find(|(group, _)| *group == message.group) {
+        let line = line(&message.group);
+        match groups.iter_mut().find(|(group, _)| group == line) {
             Some((_, members)) => members.push(message),
-            None => groups.push((message.group.clone(), vec![message])),
+            None => groups.push((line.to_owned(), vec![message])),
         }
     }
     let work = groups.into_iter().map(|(_, messages)| {
@@ -71,6 +78,15 @@ pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
         async move { task.await.unwrap_or(handles) }
     });
     futures_util::future::join_all(work).await.into_iter().flatten().collect()
+}
+
+/// What is worked off in order. The conversations of a device need not wait for each other, but what is in hand of them at
+/// once is applied together: that is far fewer writes.
+fn line(group: &str) -> &str {
+    match group.strip_prefix(GROUP).and_then(|rest| rest.find('/')) {
+        Some(end) => &group[..GROUP.len() + end],
+        None => group,
+    }
 }
 
 async fn group(app: &AppState, messages: Vec<Received>) -> Vec<String> {

@@ -300,7 +300,7 @@ impl Supervisor {
             Update::Opened { .. } => {
                 port.set_up();
                 self.timers.hold = None;
-                self.traffic.stored = true;
+                self.traffic.forget();
                 if let Some(open) = &mut self.open {
                     open.up_since = Some(Instant::now());
                 }

@@ -47,6 +47,8 @@ pub(crate) struct Traffic {
     pub(crate) stored: bool,
     /// Parked rows are being written, or read: not at the same time, so that a reader finds them in their order.
     moving: bool,
+    /// More became parked only while rows were read: what the reader says of the rest is not the last word.
+    forgot: bool,
     /// Not before that.
     move_after: Option<Instant>,
     find_after: Option<Instant>,
@@ -54,7 +56,12 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     pub(crate) fn new() -> Self {
-        Self { stored: true, moving: false, move_after: None, find_after: None }
+        Self { stored: true, moving: false, forgot: false, move_after: None, find_after: None }
+    }
+
+    /// There may be more parked rows than those in memory.
+    pub(crate) fn forget(&mut self) {
+        (self.stored, self.forgot) = (true, true);
     }
 
     pub(crate) fn next_wake(&self) -> Option<Instant> {
@@ -145,7 +152,7 @@ impl Supervisor {
         if !may || !wanted || self.commands.turn_is_next() {
             return;
         }
-        traffic.moving = true;
+        (traffic.moving, traffic.forgot) = (true, false);
         let held: HashSet<String> = self.lanes.names().map(str::to_owned).collect();
         let full = self.lanes.full();
         let port = Arc::clone(&self.port);
@@ -154,7 +161,9 @@ impl Supervisor {
 
     /// Without a line: everything that is in the queue moves into rows, and nothing stays in memory.
     fn park_all(&mut self) {
-        self.traffic.stored |= self.lanes.forget_parked();
+        if self.lanes.forget_parked() {
+            self.traffic.forget();
+        }
         self.park(|_| true);
     }
 
@@ -192,7 +201,7 @@ impl Supervisor {
             Done::Moved(moved) => self.moved(moved),
             Done::Found(found) => {
                 self.traffic.moving = false;
-                self.traffic.stored = !found.all;
+                self.traffic.stored = !found.all || self.traffic.forgot;
                 if !found.all && found.sends.is_empty() {
                     self.traffic.find_after = Some(Instant::now() + LOOK_AGAIN);
                 }
@@ -231,7 +240,7 @@ impl Supervisor {
     async fn give_back(&mut self) {
         self.lanes.clear();
         self.commands.clear();
-        self.traffic.stored = true;
+        self.traffic.forget();
         self.port.in_hand.give_back(self.port.app()).await;
     }
 }

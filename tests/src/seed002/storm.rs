@@ -26,7 +26,8 @@ async fn sender(person: Person, group: String, name: usize, stop: Arc<AtomicBool
         let im = json!({"channelId": group, "channelType": 2, "clientMsgNo": number,
                         "payload": encoded(&json!({"type": 1, "content": number}).to_string())});
         let chat = json!({"id": number, "toId": group, "chatType": "group", "content": number});
-        let (path, body) = if name.is_multiple_of(2) { ("/api/v1/im/message/send", im) } else { ("/api/message/send", chat) };
+        let (path, body) =
+            if name.is_multiple_of(2) { ("/api/v1/im/message/send", im) } else { ("/api/message/send", chat) };
         let data = loop {
             match person.client.try_send(person.client.request(http::Method::POST, path).json(&body)).await {
                 Ok(answer) if answer.status == 200 => break answer.json()["data"].clone(),

@@ -96,6 +96,9 @@ async fn a_message_is_answered_once_and_for_all() {
     assert_eq!(ann.post(SEND, &other).await, first);
     let all = futures_util::future::join_all((0..16).map(|_| ann.post(SEND, &body))).await;
     assert!(all.iter().all(|one| *one == first));
+    let mut elsewhere = body.clone();
+    elsewhere["toId"] = Person::of(shared(), "cat").await.name.into();
+    ann.client.post(SEND, &elsewhere).await.refused(422);
     assert_eq!(bob.sync(&ann.id, 1, "").await.len(), 1);
 }
 

@@ -19,7 +19,7 @@ use shared::{
     domain::{
         content::Content,
         im::{
-            self, NewMessage, Type, account,
+            self, NewMessage, Numbers, Type, account,
             content::{Chat, Said},
             people,
         },
@@ -91,6 +91,7 @@ impl ImLine {
         let new = NewMessage {
             from: user.id,
             client_no: Some(outgoing.id.clone()),
+            numbers: Numbers::OfChannel,
             payload: chat.payload(),
             via: Some(self.instance.clone()),
         };

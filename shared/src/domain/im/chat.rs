@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Channel, NewMessage, Posted, Type,
+    Channel, NewMessage, Numbers, Posted, Type,
     content::{Chat, Said},
     message, people,
 };
@@ -28,7 +28,7 @@ const MAX_URL: usize = 2048;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Draft {
-    /// The client's own id, meant to be a UUID: the same one again, from the same sender to the same chat, is the same message.
+    /// The client's own id, meant to be a UUID: the same one again, from the same sender, is the same message.
     pub id: String,
     /// The caller if it is absent.
     #[serde(default)]
@@ -141,7 +141,13 @@ pub async fn send(app: &App, caller: &Caller, draft: Draft) -> Result<Sent> {
     let Checked { id, from, to, kind, chat } = draft.check()?;
     let sender = people::sender(app, caller, "fromId", from.as_deref()).await?;
     let channel = super::channel(app, &sender, kind, &to).await.map_err(|error| error.field("toId"))?;
-    let new = NewMessage { from: sender.id.clone(), client_no: Some(id.clone()), payload: chat.payload(), via: None };
+    let new = NewMessage {
+        from: sender.id.clone(),
+        client_no: Some(id.clone()),
+        numbers: Numbers::OfSender,
+        payload: chat.payload(),
+        via: None,
+    };
     let posted = app.im.post(app, &channel, new).await?;
     Ok(Sent { sender, channel, id, posted })
 }

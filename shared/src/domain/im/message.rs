@@ -9,7 +9,7 @@ use crate::{
     app::App,
     clock::Millis,
     domain::job::{self, Work},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     id::{InstanceId, UserId},
     store::{
         Append, CommitError, Item, Stamp, Unit, Write, keys,
@@ -26,12 +26,22 @@ const CHUNK: usize = 40;
 /// Characters of a client number at the most.
 pub const MAX_CLIENT_NO: usize = 128;
 
+/// Within what a sender's number means one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Seed 002: within the channel.
+    OfChannel,
+    /// Seed 004: within all that the sender writes.
+    OfSender,
+}
+
 /// A message to post.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     pub from: UserId,
-    /// The client's own number: the same one again, from the same sender in the same channel, is the same message.
+    /// The client's own number: the same one again, from the same sender, is the same message.
     pub client_no: Option<String>,
+    pub numbers: Numbers,
     /// Base64 (standard alphabet) of at most [`MAX_PAYLOAD`] bytes; WuKongIM's content JSON by convention.
     pub payload: String,
     /// The instance that it was sent through, which knows of it already.
@@ -129,6 +139,7 @@ struct Numbered {
     v: u32,
     id: String,
     at: Millis,
+    channel: ChannelKey,
 }
 
 /// Checks a client number as a request gave it.
@@ -157,19 +168,23 @@ pub fn check_payload(field: &'static str, payload: &str) -> Result<()> {
 
 /// Puts a message into a channel of the embedded IM. Durable when it returns. A repeat of (channel, sender, client number)
 /// answers what the first did, and completes it if it was cut off.
+///
+/// Errors: 422 `CLIENT_MESSAGE_ID_REUSED` for a number of the sender's that means a message to somebody else.
 pub(super) async fn post(app: &App, channel: &ChannelKey, new: NewMessage) -> Result<Posted> {
-    let NewMessage { from, client_no, payload, via } = new;
+    let NewMessage { from, client_no, numbers, payload, via } = new;
     let at = app.clock.now();
     let id = app.ids.snowflake().to_string();
-    let number = client_no.as_deref().map(|number| app.keyring.index2("im-number", channel.as_str(), number));
+    let within = match numbers {
+        Numbers::OfChannel => channel.as_str(),
+        Numbers::OfSender => from.as_str(),
+    };
+    let number = client_no.as_deref().map(|number| app.keyring.index2("im-number", within, number));
     let key = format!("{from}/{}", number.as_deref().unwrap_or(&id));
     let body = Body { id: id.clone(), from: from.clone(), client_no, payload, via };
     let gate = match &number {
         Some(hash) => {
-            let row = Item::new(
-                keys::im_client_number(channel.as_str(), &from, hash),
-                &Numbered { v: 1, id: id.clone(), at },
-            )?;
+            let row = Numbered { v: 1, id: id.clone(), at, channel: channel.clone() };
+            let row = Item::new(keys::im_client_number(within, &from, hash), &row)?;
             Some(Write::create(row).stamped("seq", Stamp::FIRST))
         }
         None => None,
@@ -180,6 +195,10 @@ pub(super) async fn post(app: &App, channel: &ChannelKey, new: NewMessage) -> Re
         Err(CommitError::Conflict { old: Some(old), .. }) => {
             let from_seq = old.u64("seq").unwrap_or(1);
             let first: Numbered = (*old).into()?;
+            if first.channel != *channel {
+                let text = "This id was used for a message to another chat";
+                return Err(Error::new(Kind::Unprocessable, "CLIENT_MESSAGE_ID_REUSED", text).field("id"));
+            }
             let body = Body { id: first.id.clone(), ..body };
             let unit = self::unit(channel, entry(&key, first.at, &body)?, None, Some(from_seq))?;
             let committed = app.store.commit(unit).await.map_err(Error::from)?;

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     backend::Backend,
     group::Group,
-    message::{Message, NewMessage, Posted},
+    message::{Message, NewMessage, Numbers, Posted},
 };
 use crate::{
     app::App,

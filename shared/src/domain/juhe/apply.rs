@@ -1,6 +1,9 @@
 //! Applying what was taken in: the jobs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::json;
 
@@ -26,11 +29,13 @@ use crate::{
     },
     error::{Error, Result},
     id::InstanceId,
-    store::{Change, CommitError, Cond, Cursor, Item, Unit, Write, keys},
+    store::{Change, CommitError, Cond, Cursor, Item, Key, Read, Unit, Write, keys},
 };
 
 /// Notifications that nothing could be done with are kept that long.
 const KEPT_MS: i64 = 30 * DAY_MS;
+/// The time of a chat's last message is written when it is that much later.
+const BEHIND_MS: i64 = 10_000;
 
 /// What a batch tells, sorted by whom it is about.
 #[derive(Default)]
@@ -139,31 +144,47 @@ struct Names {
     rooms: BTreeMap<String, Fact<String>>,
 }
 
-/// Brings the chats' rows up to date: when the last message was, and the newest name.
+/// Brings the chats' rows up to date: when the last message was (as everywhere, up to [`BEHIND_MS`] behind), and the newest
+/// name.
 async fn see(app: &App, device: &Device, chats: &BTreeMap<String, Millis>, names: &Names) -> Result<(), CommitError> {
-    let mut writes = Vec::new();
-    for (address, at) in chats {
-        let key = keys::chat(device.id(), &chat::derived(app, device.id(), address));
-        let later = Cond::Any(vec![Cond::Absent, Cond::lacks("lastAt"), Cond::lt("lastAt", at.0)]);
-        let change = Change::default()
-            .set("v", 1)
-            .set("key", chat::derived(app, device.id(), address).as_str())
-            .set("addresses", vec![address.as_str()])
-            .set("isGroup", address.starts_with("R:"))
-            .set("lastAt", at.0);
-        writes.push(((), Write::update(key, change).only_if(later)));
-    }
-    people::refused(app, writes).await?;
     let people = names.people.iter().map(|(id, name)| (people::address(id), name));
     let rooms = names.rooms.iter().map(|(id, name)| (rooms::address(id), name));
-    let renamed = people.chain(rooms).map(|(address, name)| {
-        let key = keys::chat(device.id(), &chat::derived(app, device.id(), &address));
-        let newer = Cond::Any(vec![Cond::lacks("nameAt"), Cond::Le("nameAt".into(), name.at.0)]);
-        let other = Cond::ne("name", name.value.as_str());
-        let change = Change::default().set("name", name.value.as_str()).set("nameAt", name.at.0);
-        ((), Write::update(key, change).only_if(Cond::All(vec![Cond::Exists, newer, other])))
-    });
-    people::refused(app, renamed.collect()).await.map(drop)
+    let names: BTreeMap<String, &Fact<String>> = people.chain(rooms).collect();
+    let addresses: BTreeSet<&String> = chats.keys().chain(names.keys()).collect();
+    let key = |address: &str| keys::chat(device.id(), &chat::derived(app, device.id(), address));
+    let keys: Vec<Key> = addresses.iter().map(|address| key(address)).collect();
+    let rows = app.store.batch_get(&keys, Read::Strong).await?;
+    let mut writes = Vec::new();
+    for ((address, key), row) in addresses.into_iter().zip(keys).zip(rows) {
+        let number = |name: &str| row.as_ref().and_then(|row| row.doc.get(name)).and_then(serde_json::Value::as_i64);
+        let Some(row) = row else {
+            // Who has not said anything has no chat.
+            if let Some(at) = chats.get(address) {
+                let chat = json!({
+                    "v": 1,
+                    "key": chat::derived(app, device.id(), address),
+                    "addresses": [address],
+                    "isGroup": address.starts_with("R:"),
+                    "lastAt": at,
+                    "name": names.get(address).map_or("", |name| name.value.as_str()),
+                    "nameAt": names.get(address).map_or(Millis(0), |name| name.at),
+                });
+                writes.push(((), Write::create(Item::new(key, &chat)?)));
+            }
+            continue;
+        };
+        let number = |name: &str| row.doc.get(name).and_then(serde_json::Value::as_i64).unwrap_or(0);
+        if let Some(at) = chats.get(address).filter(|at| number("lastAt") + BEHIND_MS < at.0) {
+            let write = Write::update(key.clone(), Change::default().set("lastAt", at.0));
+            writes.push(((), write.only_if(Cond::lt("lastAt", at.0))));
+        }
+        if let Some(name) = names.get(address).filter(|name| row.str("name") != Some(name.value.as_str())) {
+            let change = Change::default().set("name", name.value.as_str()).set("nameAt", name.at.0);
+            writes.push(((), Write::update(key, change).only_if(Cond::Le("nameAt".into(), name.at.0))));
+        }
+    }
+    // What somebody else was faster with is as new, or newer.
+    people::refused(app, writes).await.map(drop)
 }
 
 /// These messages were stored while nobody knew whose account it is. If that was told meanwhile, whoever was told may have

@@ -313,7 +313,13 @@ async fn im_messages_and_groups_are_shown() {
     let post = async |from: &User, channel: &im::Channel, payload: &[u8], client_no: Option<&str>| {
         use base64::Engine as _;
         let payload = base64::engine::general_purpose::STANDARD.encode(payload);
-        let new = im::NewMessage { from: from.id.clone(), client_no: client_no.map(Into::into), payload, via: None };
+        let new = im::NewMessage {
+            from: from.id.clone(),
+            client_no: client_no.map(Into::into),
+            numbers: im::Numbers::OfChannel,
+            payload,
+            via: None,
+        };
         app.im.post(app, channel, new).await.expect("posts")
     };
     let pair = im::Channel::person(&ann.id, bob.clone());
