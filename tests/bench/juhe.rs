@@ -8,7 +8,7 @@ use suite::harness::Server;
 use suite::harness::server::ADMIN_API_KEY;
 
 const FEW: u64 = 2_000;
-const MANY: u64 = 40_000;
+const MANY: u64 = 200_000;
 /// Messages in a callback; and how many are sent one by one.
 const BATCH: u64 = 100;
 const SINGLE: u64 = 2_000;
@@ -20,16 +20,16 @@ const STEP: u64 = 60;
 
 pub(crate) async fn run() {
     println!("seed 003: a device with {MANY} messages beside one with {FEW}");
-    let server = Server::start();
+    let mut server = Server::start();
     let single = import(&server, "one-by-one", SINGLE, 1).await;
     println!("  import, one message a callback    {:9.0} /s", per_second(SINGLE, single));
-    let before = bytes(&server);
+    let before = bytes(&mut server);
     let took = import(&server, "few", FEW, BATCH).await;
     println!("  import, {BATCH} a callback, {FEW:6}    {:9.0} /s", per_second(FEW, took));
-    let few = bytes(&server);
+    let few = bytes(&mut server);
     let took = import(&server, "many", MANY, BATCH).await;
     println!("  import, {BATCH} a callback, {MANY}    {:9.0} /s", per_second(MANY, took));
-    let many = bytes(&server);
+    let many = bytes(&mut server);
     println!("  on disk, {FEW:6} messages          {:9} bytes each", few.saturating_sub(before) / FEW);
     println!("  on disk, {MANY} messages          {:9} bytes each", many.saturating_sub(few) / MANY);
     println!("  {:44} {:>9} {:>9}  ratio", "query (ms, median)", FEW, MANY);
@@ -132,8 +132,11 @@ async fn ask(server: &Server, guid: &str, query: &str) -> Duration {
     spans[REPEATS / 2]
 }
 
-/// Of the database, write-ahead log included.
-fn bytes(server: &Server) -> u64 {
+/// Of the database, once nothing is in the write-ahead log any more.
+fn bytes(server: &mut Server) -> u64 {
+    assert!(server.stop().success(), "it stops in good order");
     let size = |name: &str| std::fs::metadata(server.data_dir().join(name)).map_or(0, |file| file.len());
-    size("trunkline.db") + size("trunkline.db-wal")
+    let bytes = size("trunkline.db") + size("trunkline.db-wal");
+    server.restart();
+    bytes
 }

@@ -26,6 +26,8 @@ use crate::{
 const BATCH: usize = 512;
 /// A reader that finds a longer tail than this folds it first.
 const LONG_TAIL: u64 = 2048;
+/// Whoever appends and has time for it leaves no more than that.
+const SHORT_TAIL: u64 = 256;
 
 /// Counts of a period (field names of seed 001).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +113,13 @@ pub async fn fold(app: &App, id: &InstanceId) -> Result<bool> {
     }
     mark_folded(app, id, last).await?;
     Ok(entries.len() == BATCH)
+}
+
+/// Folds if readers would have to add up more than [`SHORT_TAIL`] entries.
+pub async fn keep_short(app: &App, id: &InstanceId) -> Result<()> {
+    let tail = app.store.tail(id.as_str()).await?.seq;
+    while tail.saturating_sub(folded_upto(app, id).await?) > SHORT_TAIL && fold(app, id).await? {}
+    Ok(())
 }
 
 /// Entries that expired before anybody folded them cannot be counted any more: the fold goes on behind them.

@@ -65,6 +65,7 @@ const ROOMS: [&str; 4] = ["10957000000000001", "10957000000000002", "10957000000
 const NAMES: [&str; 5] = ["张三", "李四", "Wang", "王五 😀", "Zoë"];
 const CORPS: [&str; 3] = ["1970324940000001", "1970324940000002", "1970324940000003"];
 
+#[expect(clippy::needless_pass_by_value, reason = "what is told is made for the call")]
 fn callback(guid: &str, kind: impl Into<Value>, data: Value) -> Value {
     json!({"guid": guid, "notify_type": kind.into(), "data": data})
 }

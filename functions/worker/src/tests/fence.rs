@@ -1,13 +1,17 @@
 //! A stale owner writes nothing.
 
+use std::{sync::Arc, time::Duration};
+
 use shared::{
     address::Platform,
     connector::{Closed, SessionStore as _},
-    domain::{instance::Status, owner::Owner},
-    store::CommitError,
+    domain::{instance::Status, message, owner::Owner},
+    store::{CommitError, Depth, Queue},
 };
+use tokio::sync::watch;
 
 use super::bed::Bed;
+use crate::{Lease, Settings, Shards, Worker, connectors};
 
 #[tokio::test]
 async fn a_stale_owner_is_refused_everywhere() {
@@ -53,4 +57,44 @@ async fn a_take_over_tells_of_the_restart_and_dispatches_again() {
     let kinds: Vec<String> = bed.log(&instance).await.into_iter().map(|entry| entry.body.kind).collect();
     let expected = ["owner_changed", "connection_opened", "message_received", "owner_changed", "connection_closed"];
     assert_eq!(kinds, expected);
+}
+
+/// A lease whose time is over.
+struct Over(watch::Sender<Shards>);
+
+impl Lease for Over {
+    fn owned(&self) -> watch::Receiver<Shards> {
+        self.0.subscribe()
+    }
+
+    fn valid(&self, _shard: u16) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_belongs_to_somebody_else_is_given_back() {
+    let mut bed = Bed::new().await;
+    let instance = bed.paired(Platform::Whatsapp).await;
+    let message = bed.accept(&instance, "15550100001", "hello").await;
+    let owned = watch::Sender::new(Arc::new([(0, 0)].into_iter().collect()));
+    let all = connectors(&bed.app).expect("connectors");
+    let other = Worker::start(bed.app.clone(), all, Arc::new(Over(owned)), Settings::default());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    other.stop().await;
+    let depth = bed.app.queues.depth(Queue::Commands(0)).await.expect("counts");
+    assert_eq!(depth.visible + depth.delayed + depth.in_flight, 1, "nobody has acknowledged it");
+    assert_eq!(bed.message(&message).await.status, message::Status::Pending);
+    bed.start();
+    // Its session is none of the simulated network's: what counts is that somebody answers for it.
+    for _ in 0..500 {
+        let depth = bed.app.queues.depth(Queue::Commands(0)).await.expect("counts");
+        if depth == Depth::default() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(bed.app.queues.depth(Queue::Commands(0)).await.expect("counts"), Depth::default());
+    assert_ne!(bed.told(&message).await, Vec::<String>::new());
+    bed.stop().await;
 }

@@ -1,13 +1,16 @@
 //! Order within a chat, and what is never repeated.
 
+use std::time::Duration;
+
 use shared::{
     address::Platform,
-    connector::Action,
+    connector::{Action, Request},
     domain::{
+        job,
         message::Status,
         owner::{Owner, SendRow},
     },
-    store::{Enqueue, Queue},
+    store::{Enqueue, Queue, Unit},
 };
 
 use super::bed::Bed;
@@ -77,5 +80,41 @@ async fn one_instance_does_not_hold_up_another_and_bad_commands_hurt_nobody() {
     bed.command(&other, Action::Reconfigure).await;
     let message = bed.accept(&other, "15550100001", "again").await;
     bed.until_status(&message, Status::Read).await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_back_untried_is_tried_and_what_was_tried_is_not_repeated() {
+    let mut bed = Bed::new().await;
+    bed.start();
+    let instance = bed.connected(Platform::Whatsapp, "15550100000").await;
+    bed.stop().await;
+    let mut jobs = Vec::new();
+    for subject in ["untried", "tried"] {
+        let request = Request::GroupCreate { subject: subject.into(), participants: vec!["15550100001".into()] };
+        let (job, write) = job::new(&bed.app, "ask", &instance.user_id, Some(&instance.id)).expect("a job");
+        bed.app.store.commit(Unit::write(write)).await.expect("is written");
+        bed.command(&instance, Action::Ask { job: job.id.clone(), request }).await;
+        jobs.push(job.id);
+    }
+    for received in bed.app.queues.receive(Queue::Commands(0), 10, Duration::ZERO).await.expect("receives") {
+        bed.app.queues.release(&received.receipt, Duration::ZERO).await.expect("releases");
+    }
+    job::progress(&bed.app, &jobs[1], 0, None).await.expect("notes it");
+    bed.start();
+    let mut ends = Vec::new();
+    for id in &jobs {
+        for _ in 0..500 {
+            let job = job::get(&bed.app, id).await.expect("reads").expect("is there");
+            if matches!(job.status, job::Status::Done | job::Status::Failed) {
+                ends.push((job.status, job.error.map(|error| error.code)));
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(ends, [(job::Status::Done, None), (job::Status::Failed, Some("OUTCOME_UNKNOWN".into()))]);
+    let groups = bed.ask(&instance, Request::Groups).await.expect("answers");
+    assert_eq!(groups["groups"].as_array().map(Vec::len), Some(1));
     bed.stop().await;
 }

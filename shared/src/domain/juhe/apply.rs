@@ -103,7 +103,10 @@ pub async fn run(app: &App, deliveries: &[Delivery]) -> Result<()> {
     if device.own().is_none() {
         notice_own(app, &device, &said).await?;
     }
-    keep_folded(app, device.id(), &said).await;
+    // Nobody owns a device, so nobody else keeps what readers add up short.
+    if let Err(error) = stats::keep_short(app, device.id()).await {
+        tracing::debug!(instance = %device.id(), %error, "statistics were not folded");
+    }
     Ok(())
 }
 
@@ -156,7 +159,6 @@ async fn see(app: &App, device: &Device, chats: &BTreeMap<String, Millis>, names
     let rows = app.store.batch_get(&keys, Read::Strong).await?;
     let mut writes = Vec::new();
     for ((address, key), row) in addresses.into_iter().zip(keys).zip(rows) {
-        let number = |name: &str| row.as_ref().and_then(|row| row.doc.get(name)).and_then(serde_json::Value::as_i64);
         let Some(row) = row else {
             // Who has not said anything has no chat.
             if let Some(at) = chats.get(address) {
@@ -239,20 +241,4 @@ pub async fn claim_own(app: &App, instance: &InstanceId, own: &str, after: Optio
         None => people::forget_own(app, &device, own).await?,
     }
     Ok(())
-}
-
-/// Nobody owns a device, so nobody else keeps its statistics' tail short.
-async fn keep_folded(app: &App, id: &InstanceId, said: &[(Said, Millis)]) {
-    // About every 256th entry, without remembering anything.
-    let share = u64::try_from(said.len()).unwrap_or(1);
-    let tail = match app.store.tail(id.as_str()).await {
-        Ok(tail) => tail.seq,
-        Err(_) => return,
-    };
-    if tail / 256 == tail.saturating_sub(share) / 256 {
-        return;
-    }
-    if let Err(error) = stats::fold(app, id).await {
-        tracing::debug!(instance = %id, %error, "statistics were not folded");
-    }
 }

@@ -1,6 +1,6 @@
 //! Message notifications of personal WeChat accounts.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     said::{Said, What},
@@ -91,7 +91,7 @@ fn what(fields: Fields<'_>, text: &str) -> Option<What> {
 }
 
 fn foreign(name: &str, text: &str, xml: &str) -> Content {
-    let detail = (!xml.is_empty()).then(|| Value::from(json!({ "xml": xml })));
+    let detail = (!xml.is_empty()).then(|| json!({ "xml": xml }));
     Content::Foreign { name: name.into(), text: text.to_owned(), detail }
 }
 
@@ -131,7 +131,7 @@ fn app(xml: &str) -> Content {
 mod tests {
     use super::*;
 
-    fn read(data: &Value) -> Option<Said> {
+    fn read(data: &serde_json::Value) -> Option<Said> {
         let fields = Fields::of(data).expect("an object");
         assert!(is_message(fields));
         said(fields)

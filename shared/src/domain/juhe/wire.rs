@@ -84,7 +84,7 @@ pub(super) fn element(xml: &str, name: &str) -> Option<String> {
         let at = rest.find(&open)?;
         rest = &rest[at + open.len()..];
         // `<titles>` is not `<title>`.
-        let Some(next) = rest.chars().next() else { return None };
+        let next = rest.chars().next()?;
         if next == '>' || next.is_whitespace() {
             break &rest[rest.find('>')? + 1..];
         }

@@ -1,6 +1,6 @@
 //! Messages live: acknowledged to the sender, pushed to the others, once each, and the same everywhere.
 
-use super::{QUIET, column, group, messages, online, post, uuid};
+use super::{QUIET, column, group, listed, messages, online, post, uuid};
 use crate::harness::server::ADMIN_API_KEY;
 use crate::harness::socket::Came;
 use crate::harness::tools::{node, seed_file, stdout};
@@ -178,6 +178,27 @@ async fn eight_senders_at_once_arrive_in_one_order_at_all() {
         }
         assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn what_is_told_together_is_counted_apart() {
+    let (alice, mut one) = online(shared()).await;
+    let (bob, mut two) = online(shared()).await;
+    // Faster than they are told of, so that several are told of at once.
+    for turn in 0..5 {
+        for _ in 0..4 {
+            one.say(&uuid(), &bob.id, "single", "a question").await;
+        }
+        for _ in 0..4 {
+            one.wait("ack").await;
+        }
+        if turn < 4 {
+            two.said(&uuid(), &alice.id, "single", "an answer").await;
+        }
+    }
+    let of = |conversation: &Value| (conversation["unread"].clone(), conversation["readSeq"].clone());
+    assert_eq!(of(&listed(&alice, &bob.id, 24).await), (json!(0), json!(24)));
+    assert_eq!(of(&listed(&bob, &alice.id, 24).await), (json!(4), json!(20)), "who writes has read what was before");
 }
 
 #[tokio::test]
