@@ -23,14 +23,12 @@ pub(crate) async fn run() {
     let mut server = Server::start();
     let single = import(&server, "one-by-one", SINGLE, 1).await;
     println!("  import, one message a callback    {:9.0} /s", per_second(SINGLE, single));
-    let before = bytes(&mut server);
     let took = import(&server, "few", FEW, BATCH).await;
     println!("  import, {BATCH} a callback, {FEW:6}    {:9.0} /s", per_second(FEW, took));
     let few = bytes(&mut server);
     let took = import(&server, "many", MANY, BATCH).await;
     println!("  import, {BATCH} a callback, {MANY}    {:9.0} /s", per_second(MANY, took));
     let many = bytes(&mut server);
-    println!("  on disk, {FEW:6} messages          {:9} bytes each", few.saturating_sub(before) / FEW);
     println!("  on disk, {MANY} messages          {:9} bytes each", many.saturating_sub(few) / MANY);
     println!("  {:44} {:>9} {:>9}  ratio", "query (ms, median)", FEW, MANY);
     let iso = |n: u64| {

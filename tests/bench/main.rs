@@ -1,6 +1,6 @@
 //! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
 //!
-//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [sockets] [search] [juhe] [sockets]`; without a name, all of them.
+//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search] [juhe] [sockets]`; without a name, all of them.
 //! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 

@@ -2,7 +2,7 @@
 
 mod access;
 mod callback;
-mod corpus;
+pub(crate) mod corpus;
 mod device;
 mod examples;
 mod order;
