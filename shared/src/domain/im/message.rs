@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Kind, Result},
     id::{InstanceId, UserId},
     store::{
-        Append, CommitError, Item, Stamp, Unit, Write, keys,
+        Append, CommitError, Cond, Item, Stamp, Unit, Write, keys,
         log::{self, Entry, NewEntry, Writer},
     },
 };
@@ -31,7 +31,7 @@ pub const MAX_CLIENT_NO: usize = 128;
 pub enum Numbers {
     /// Seed 002: within the channel.
     OfChannel,
-    /// Seed 004: within all that the sender writes.
+    /// Seed 004: within all that the sender writes, so it cannot be used for a second channel.
     OfSender,
 }
 
@@ -139,7 +139,6 @@ struct Numbered {
     v: u32,
     id: String,
     at: Millis,
-    channel: ChannelKey,
 }
 
 /// Checks a client number as a request gave it.
@@ -174,33 +173,34 @@ pub(super) async fn post(app: &App, channel: &ChannelKey, new: NewMessage) -> Re
     let NewMessage { from, client_no, numbers, payload, via } = new;
     let at = app.clock.now();
     let id = app.ids.snowflake().to_string();
-    let within = match numbers {
-        Numbers::OfChannel => channel.as_str(),
-        Numbers::OfSender => from.as_str(),
+    let number = client_no.as_deref().map(|number| app.keyring.index2("im-number", channel.as_str(), number));
+    let place = match (&client_no, numbers) {
+        (Some(number), Numbers::OfSender) => Some(place(app, &from, number, channel)?),
+        _ => None,
     };
-    let number = client_no.as_deref().map(|number| app.keyring.index2("im-number", within, number));
     let key = format!("{from}/{}", number.as_deref().unwrap_or(&id));
     let body = Body { id: id.clone(), from: from.clone(), client_no, payload, via };
     let gate = match &number {
         Some(hash) => {
-            let row = Numbered { v: 1, id: id.clone(), at, channel: channel.clone() };
-            let row = Item::new(keys::im_client_number(within, &from, hash), &row)?;
+            let row = Numbered { v: 1, id: id.clone(), at };
+            let row = Item::new(keys::im_client_number(channel.as_str(), &from, hash), &row)?;
             Some(Write::create(row).stamped("seq", Stamp::FIRST))
         }
         None => None,
     };
-    let unit = unit(channel, entry(&key, at, &body)?, gate, None)?;
+    let which_gate = usize::from(place.is_some());
+    let unit = unit(channel, entry(&key, at, &body)?, place.into_iter().chain(gate).collect(), None)?;
     match app.store.commit(unit).await {
         Ok(committed) => Ok(Posted { message_id: id, seq: committed.first(), at }),
+        Err(CommitError::Conflict { which, .. }) if which < which_gate => {
+            let text = "This id was used for a message to another chat";
+            Err(Error::new(Kind::Unprocessable, "CLIENT_MESSAGE_ID_REUSED", text).field("id"))
+        }
         Err(CommitError::Conflict { old: Some(old), .. }) => {
             let from_seq = old.u64("seq").unwrap_or(1);
             let first: Numbered = (*old).into()?;
-            if first.channel != *channel {
-                let text = "This id was used for a message to another chat";
-                return Err(Error::new(Kind::Unprocessable, "CLIENT_MESSAGE_ID_REUSED", text).field("id"));
-            }
             let body = Body { id: first.id.clone(), ..body };
-            let unit = self::unit(channel, entry(&key, first.at, &body)?, None, Some(from_seq))?;
+            let unit = self::unit(channel, entry(&key, first.at, &body)?, Vec::new(), Some(from_seq))?;
             let committed = app.store.commit(unit).await.map_err(Error::from)?;
             Ok(Posted { message_id: first.id, seq: committed.first(), at: first.at })
         }
@@ -213,12 +213,20 @@ fn entry(key: &str, at: Millis, body: &Body) -> Result<NewEntry> {
     Ok(NewEntry { key: key.to_owned(), kind: "im".into(), at, chat: None, message: None, data, delta: None })
 }
 
-fn unit(channel: &ChannelKey, entry: NewEntry, gate: Option<Write>, look_from: Option<u64>) -> Result<Unit> {
+/// Binds a sender's number to the channel that it was used for first. Repeatable.
+fn place(app: &App, from: &UserId, number: &str, channel: &ChannelKey) -> Result<Write> {
+    let hash = app.keyring.index2("im-number", from.as_str(), number);
+    let row = Item::new(keys::im_client_number(from.as_str(), from, &hash), &json!({ "channel": channel }))?;
+    let here = Cond::Any(vec![Cond::Absent, Cond::eq("channel", channel.as_str())]);
+    Ok(Write::put(row).only_if(here))
+}
+
+fn unit(channel: &ChannelKey, entry: NewEntry, writes: Vec<Write>, look_from: Option<u64>) -> Result<Unit> {
     let group = format!("im/{channel}");
     let mut fan_out = job::background(group.clone(), group, Work::ImFanOut { channel: channel.clone(), seq: 0 })?;
     fan_out.stamp = Some(Stamp::FIRST);
     Ok(Unit {
-        writes: gate.into_iter().collect(),
+        writes,
         append: vec![Append { log: channel.log(), writer: Writer::Foreign, entries: vec![entry], look_from }],
         enqueue: vec![fan_out],
         done: None,
