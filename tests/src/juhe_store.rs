@@ -140,9 +140,18 @@ async fn ends(home: Home, weather: Weather, test: &str) -> Value {
 }
 
 async fn agree(weather: Weather, test: &str) {
-    let sqlite = ends(Home::Sqlite, weather, &format!("{test}_sqlite")).await;
+    let mut sqlite = ends(Home::Sqlite, weather, &format!("{test}_sqlite")).await;
     assert!(sqlite["wecom"]["messages"][0].as_u64() > Some(100), "{sqlite}");
-    let aws = ends(Home::Aws, weather, &format!("{test}_aws")).await;
+    let mut aws = ends(Home::Aws, weather, &format!("{test}_aws")).await;
+    if weather == Weather::Chaos {
+        // Whether a line is open is what was last heard of it, and in bad weather conversations overtake each other.
+        for state in [&mut sqlite, &mut aws] {
+            for form in ["wecom", "personal"] {
+                let status = state[form]["sync"][0].take();
+                assert!(["synced", "syncing", "error"].contains(&status.as_str().unwrap_or_default()), "{status}");
+            }
+        }
+    }
     for part in ["messages", "found", "contacts", "rooms", "sync"] {
         for form in ["wecom", "personal"] {
             assert_eq!(aws[form][part], sqlite[form][part], "{form} {part}");

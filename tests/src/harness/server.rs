@@ -160,7 +160,7 @@ impl Server {
     }
 
     fn configured(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(binary("trunkline"));
         // Nothing of the caller's environment: what a test configures is all there is.
         command.env_clear().current_dir(self.home.path());
         command.envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"));
@@ -181,7 +181,7 @@ impl Server {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+            .unwrap_or_else(|error| panic!("{}: {error}", binary("trunkline").display()));
         let watchdog = Command::new("sh")
             .args(["-c", "cat >/dev/null; kill -9 \"$1\" 2>/dev/null", "watchdog", &child.id().to_string()])
             .stdin(Stdio::piped())
@@ -238,10 +238,12 @@ pub fn shared() -> &'static Server {
     SHARED.get_or_init(Server::start)
 }
 
-/// The binary under test: `TRUNKLINE_BIN`, else the release build.
-fn binary() -> PathBuf {
-    let path = std::env::var_os("TRUNKLINE_BIN").map_or_else(|| root().join("target/release/trunkline"), PathBuf::from);
-    assert!(Path::new(&path).exists(), "{} is missing: cargo build --release -p trunkline", path.display());
+/// The folder of the binaries under test: `TRUNKLINE_BINS`, else the development build.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("TRUNKLINE_BINS").map_or_else(|| root().join("target/debug"), PathBuf::from);
+    let path = folder.join(name);
+    assert!(Path::new(&path).exists(), "{} is missing: tests/run --prepare builds it", path.display());
     path
 }
 

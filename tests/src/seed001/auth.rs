@@ -41,19 +41,25 @@ async fn login_refuses_a_missing_field_a_wrong_pair_and_what_is_not_json() {
 #[tokio::test]
 async fn a_login_takes_as_long_whether_the_account_exists_or_not() {
     let server = Server::start();
-    let tenant = Tenant::of(&server).await;
     let client = server.anonymous();
-    let fastest = async |email: &str| {
-        let mut fastest = Duration::MAX;
+    let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
+    // The fastest of each counts, taken in turns: a machine that is busy for a while is busy for both. The fifth failure of an
+    // account would close its login, so every round has its own.
+    for round in 0..10 {
+        let tenant = Tenant::of(&server).await;
+        let nobody = format!("nobody{round}@example.com");
         for _ in 0..4 {
-            let start = Instant::now();
-            login(&client, email, "wrong password").await.refused(401);
-            fastest = fastest.min(start.elapsed());
+            for (email, fastest) in [(&tenant.email, &mut known), (&nobody, &mut unknown)] {
+                let start = Instant::now();
+                login(&client, email, "wrong password").await.refused(401);
+                *fastest = start.elapsed().min(*fastest);
+            }
         }
-        fastest
-    };
-    let (known, unknown) = (fastest(&tenant.email).await, fastest("nobody@example.com").await);
-    assert!(unknown * 2 > known && known * 2 > unknown, "known {known:?}, unknown {unknown:?}");
+        if unknown * 2 > known && known * 2 > unknown {
+            return;
+        }
+    }
+    panic!("known {known:?}, unknown {unknown:?}");
 }
 
 #[tokio::test]
