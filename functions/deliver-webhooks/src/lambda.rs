@@ -2,7 +2,10 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
-use shared::{store::Doc, webhook::Courier};
+use shared::{
+    store::{Doc, GROUP},
+    webhook::Courier,
+};
 use tokio::time::Instant;
 
 use crate::batch::{self, Record};
@@ -24,8 +27,9 @@ pub async fn handle(courier: &Courier, event: SqsEvent, until: Option<Instant>) 
 fn record(message: SqsMessage) -> Record {
     let attribute = |name: &str| message.attributes.get(name).cloned();
     let body: Option<Doc> = message.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
+    let carried = || message.message_attributes.get(GROUP).and_then(|group| group.string_value.clone());
     Record {
-        group: attribute("MessageGroupId").unwrap_or_default(),
+        group: carried().or_else(|| attribute("MessageGroupId")).unwrap_or_default(),
         receives: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
         id: message.message_id.unwrap_or_default(),
         // A body that is not ours decodes to no work: it is given back until it is a dead letter.

@@ -4,7 +4,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use shared::{
     app::AppState,
     clock::Millis,
-    store::{Queue, Receipt, Received},
+    store::{GROUP, Queue, Receipt, Received},
 };
 
 /// Works off the batch. The function's event source must report batch item failures (`FunctionResponseTypes`).
@@ -28,11 +28,12 @@ pub async fn handle(app: &AppState, event: SqsEvent) -> SqsBatchResponse {
 
 fn received(record: SqsMessage) -> Received {
     let attribute = |name: &str| record.attributes.get(name).cloned();
+    let carried = record.message_attributes.get(GROUP).and_then(|group| group.string_value.clone());
     let body = record.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
     Received {
         // A body that is not ours decodes to no job: it is given back until it is a dead letter.
         body: body.unwrap_or_default(),
-        group: attribute("MessageGroupId").unwrap_or_default(),
+        group: carried.or_else(|| attribute("MessageGroupId")).unwrap_or_default(),
         receives: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
         sent_at: Millis(attribute("SentTimestamp").and_then(|at| at.parse().ok()).unwrap_or(0)),
         receipt: Receipt { queue: Queue::Jobs, handle: record.receipt_handle.unwrap_or_default() },

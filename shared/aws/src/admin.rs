@@ -46,6 +46,11 @@ impl Aws {
         Ok(())
     }
 
+    /// The client and the address of a queue, for what stands between SQS and a function.
+    pub async fn raw_queue(&self, queue: Queue) -> Result<(aws_sdk_sqs::Client, String)> {
+        Ok((self.poll.clone(), self.queue_url(queue, Side::Live).await?))
+    }
+
     fn queues(&self) -> impl Iterator<Item = Queue> {
         (0..self.settings.shards).map(Queue::Commands).chain([Queue::Dispatch, Queue::Jobs, Queue::Timers])
     }

@@ -11,15 +11,13 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName
 use shared::{
     Error, Result,
     clock::Millis,
-    store::{Depth, Doc, Queue, Receipt, Received},
+    store::{Depth, Doc, GROUP, Queue, Receipt, Received},
 };
 
 use crate::{Aws, LONGEST_POLL, error};
 
 /// SQS's limit for the visibility of a message.
 const LONGEST_VISIBILITY: Duration = Duration::from_secs(12 * 3600);
-/// The message attribute that carries a group which the queue itself cannot.
-pub(crate) const GROUP: &str = "group";
 
 /// Queue URLs, resolved once.
 #[derive(Default)]

@@ -7,12 +7,12 @@ use futures_util::future::try_join_all;
 use shared::{
     Error, Result,
     crypto::sha256_hex,
-    store::{Enqueue, Queue},
+    store::{Enqueue, GROUP, Queue},
 };
 
 use crate::{
     Aws, error, pause,
-    queues::{GROUP, Side, whole_seconds},
+    queues::{Side, whole_seconds},
 };
 
 /// SQS's limit of messages per request.

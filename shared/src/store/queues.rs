@@ -55,6 +55,9 @@ impl Queue {
     }
 }
 
+/// The message attribute that carries a group which a queue itself cannot: a standard queue has none, and SQS's are short.
+pub const GROUP: &str = "group";
+
 /// Acknowledges, extends or gives back one received message. Opaque outside the implementation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {

@@ -20,7 +20,8 @@ use shared::{
 use shared_aws::{Aws, Settings};
 use shared_local::Sqlite;
 
-use super::{Can, ministack, retrying::Retrying};
+use super::{Can, retrying::Retrying};
+use crate::harness::ministack;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Home {

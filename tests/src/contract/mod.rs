@@ -26,7 +26,6 @@ mod conditions;
 mod dead_letters;
 mod logs;
 mod metered;
-mod ministack;
 mod queries;
 mod queues;
 mod reopened;

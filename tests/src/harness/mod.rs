@@ -3,10 +3,13 @@
 //! knows more of the server than its HTTP surface and its command line.
 #![expect(clippy::print_stderr, reason = "a failed test shows the server's log")]
 
+pub mod bundle;
 pub mod client;
 pub mod envelope;
 pub mod instance;
+pub mod ministack;
 pub mod person;
+pub mod process;
 pub mod receiver;
 pub mod server;
 pub mod shape;

@@ -1,11 +1,13 @@
-//! The real binary, started on a free port with a data folder of its own, killed and restarted at will.
+//! A server of a test's own, killed and restarted at will: the local binary on a free port with a data folder, or, with
+//! `TRUNKLINE_HOME=aws`, the bundle with a table and queues.
 
+use super::bundle::Bundle;
 use super::client::{Client, Credential};
-use super::tools::root;
+use super::process::{Signal, binary, signal, unwatch, watch};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -21,20 +23,32 @@ pub const ADMIN_API_KEY: &str = "suite-admin-key-2f1c7a90d4e84b6c";
 /// A start, a restart or a graceful stop may take this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One running server. Dropping it kills the process and deletes its data.
+/// One running server. Dropping it kills its processes and deletes its data.
 pub struct Server {
     port: u16,
-    home: TempDir,
+    folder: TempDir,
     env: Vec<(String, String)>,
-    running: Option<Running>,
+    home: Home,
     /// From the start of the process to the first answer of `/ready`, of the latest start.
     pub started_in: Duration,
 }
 
-struct Running {
-    child: Child,
-    /// Kills the server when the test process ends, however it ends: it waits on a pipe that only we hold.
-    watchdog: Child,
+/// What runs, if it does.
+enum Home {
+    Local(Option<Child>),
+    Bundle(Box<Bundle>, Running),
+}
+
+#[derive(PartialEq)]
+enum Running {
+    Yes,
+    No,
+}
+
+/// Whether servers are bundles.
+#[must_use]
+pub fn on_aws() -> bool {
+    std::env::var("TRUNKLINE_HOME").is_ok_and(|home| home == "aws")
 }
 
 impl Server {
@@ -50,9 +64,24 @@ impl Server {
     /// When the server does not answer `/ready` in time; with what it logged.
     #[must_use]
     pub fn start_with(env: &[(&str, &str)]) -> Server {
-        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let home = tempfile::Builder::new().prefix("trunkline-").tempdir().expect("a temporary folder");
-        let mut server = Server { port: free_port(), home, env, running: None, started_in: Duration::ZERO };
+        let folder = tempfile::Builder::new().prefix("trunkline-").tempdir().expect("a temporary folder");
+        let port = free_port();
+        let mut all: Vec<(String, String)> = [
+            ("ADMIN_EMAIL", ADMIN_EMAIL),
+            ("ADMIN_PASSWORD", ADMIN_PASSWORD),
+            ("ADMIN_API_KEY", ADMIN_API_KEY),
+            ("LOG_FORMAT", "json"),
+            ("RATE_LIMIT", "off"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        all.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        let home = if on_aws() {
+            Home::Bundle(Box::new(Bundle::new(port, &folder.path().join("server.log"), &all)), Running::No)
+        } else {
+            Home::Local(None)
+        };
+        let mut server = Server { port, folder, env: all, home, started_in: Duration::ZERO };
         server.launch();
         server
     }
@@ -75,21 +104,41 @@ impl Server {
         Client::new(&self.url(), Credential::ApiKey(ADMIN_API_KEY.to_owned()))
     }
 
-    /// The folder that holds `trunkline.db`.
+    /// The folder that holds `trunkline.db`, on the local home.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.folder.path().join("data")
     }
 
-    /// `kill -9`, at once.
+    /// The bundle, for what only that has.
+    ///
+    /// # Panics
+    /// On the local home.
+    #[must_use]
+    pub fn bundle(&mut self) -> &mut Bundle {
+        match &mut self.home {
+            Home::Bundle(bundle, _) => bundle,
+            Home::Local(_) => panic!("this is not the bundle: TRUNKLINE_HOME=aws"),
+        }
+    }
+
+    /// `kill -9` of everything, at once.
     ///
     /// # Panics
     /// When the server is not running.
     pub fn kill(&mut self) {
-        let mut running = self.running.take().expect("the server runs");
-        running.end_watchdog();
-        running.child.kill().expect("the child is ours to kill");
-        running.child.wait().expect("the child is ours to wait for");
+        match &mut self.home {
+            Home::Local(child) => {
+                let mut child = child.take().expect("the server runs");
+                child.kill().expect("the child is ours to kill");
+                child.wait().expect("the child is ours to wait for");
+                unwatch(child.id());
+            }
+            Home::Bundle(bundle, running) => {
+                assert!(std::mem::replace(running, Running::No) == Running::Yes, "the server runs");
+                bundle.kill();
+            }
+        }
     }
 
     /// SIGTERM, and waits for the end.
@@ -97,17 +146,23 @@ impl Server {
     /// # Panics
     /// When the server is not running, or does not end in time.
     pub fn stop(&mut self) -> ExitStatus {
-        let mut running = self.running.take().expect("the server runs");
-        signal(running.child.id(), "TERM");
+        let child = match &mut self.home {
+            Home::Local(child) => child,
+            Home::Bundle(bundle, running) => {
+                assert!(std::mem::replace(running, Running::No) == Running::Yes, "the server runs");
+                return bundle.stop();
+            }
+        };
+        let mut child = child.take().expect("the server runs");
+        signal(child.id(), Signal::TERM);
         let start = Instant::now();
         loop {
-            if let Some(status) = running.child.try_wait().expect("the child is ours to wait for") {
-                running.end_watchdog();
+            if let Some(status) = child.try_wait().expect("the child is ours to wait for") {
+                unwatch(child.id());
                 return status;
             }
             if start.elapsed() > PATIENCE {
-                running.end_watchdog();
-                drop(running.child.kill());
+                drop(child.kill());
                 panic!("no end within {PATIENCE:?} of SIGTERM; it logged:\n{}", self.log_tail());
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -115,18 +170,21 @@ impl Server {
     }
 
     /// Starts again on the same data and the same port.
+    ///
+    /// # Panics
+    /// When the server runs.
     pub fn restart(&mut self) {
-        assert!(self.running.is_none(), "stop or kill the server first");
         self.launch();
     }
 
-    /// Resident memory in KiB, as the kernel counts it.
+    /// Resident memory in KiB, as the kernel counts it; of the local home's process.
     ///
     /// # Panics
     /// When the server is not running, or this is not Linux.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
-        let pid = self.running.as_ref().expect("the server runs").child.id();
+        let Home::Local(Some(child)) = &self.home else { panic!("there is no one process to measure") };
+        let pid = child.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc, on Linux");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS in /proc/…/status");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("VmRSS in KiB")
@@ -138,7 +196,7 @@ impl Server {
         std::fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Runs another command of the binary (`admin`, `doctor`) with the server's configuration and more.
+    /// Runs another command of the local binary (`admin`, `doctor`) with the server's configuration and more.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -150,7 +208,7 @@ impl Server {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.home.path().join("server.log")
+        self.folder.path().join("server.log")
     }
 
     fn log_tail(&self) -> String {
@@ -162,37 +220,36 @@ impl Server {
     fn configured(&self) -> Command {
         let mut command = Command::new(binary("trunkline"));
         // Nothing of the caller's environment: what a test configures is all there is.
-        command.env_clear().current_dir(self.home.path());
+        command.env_clear().current_dir(self.folder.path());
         command.envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"));
         command.env("LISTEN_ADDR", format!("127.0.0.1:{}", self.port)).env("DATA_DIR", self.data_dir());
-        command.env("ADMIN_EMAIL", ADMIN_EMAIL).env("ADMIN_PASSWORD", ADMIN_PASSWORD);
-        command.env("ADMIN_API_KEY", ADMIN_API_KEY).env("LOG_FORMAT", "json").env("RATE_LIMIT", "off");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
     fn launch(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log file");
         let start = Instant::now();
-        let child = self
-            .configured()
-            .arg("serve")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary("trunkline").display()));
-        let watchdog = Command::new("sh")
-            .args(["-c", "cat >/dev/null; kill -9 \"$1\" 2>/dev/null", "watchdog", &child.id().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh runs");
-        let mut running = Running { child, watchdog };
+        let child = match &mut self.home {
+            Home::Bundle(bundle, running) => {
+                assert!(std::mem::replace(running, Running::Yes) == Running::No, "stop or kill the server first");
+                bundle.launch();
+                self.started_in = start.elapsed();
+                return;
+            }
+            Home::Local(Some(_)) => panic!("stop or kill the server first"),
+            Home::Local(None) => {
+                let log = File::options().create(true).append(true).open(self.log_path()).expect("the log file");
+                let mut command = self.configured();
+                command.arg("serve").stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+                command.spawn().unwrap_or_else(|error| panic!("trunkline: {error}"))
+            }
+        };
+        watch(child.id());
+        self.home = Home::Local(Some(child));
+        let Home::Local(Some(child)) = &mut self.home else { return };
         let mut failure = None;
         while !answers(self.port, "/ready") {
-            if let Some(status) = running.child.try_wait().expect("the child is ours to wait for") {
+            if let Some(status) = child.try_wait().expect("the child is ours to wait for") {
                 failure = Some(format!("the server ended with {status}"));
             } else if start.elapsed() > PATIENCE {
                 failure = Some(format!("the server was not ready within {PATIENCE:?}"));
@@ -203,7 +260,6 @@ impl Server {
             std::thread::sleep(Duration::from_millis(2));
         }
         self.started_in = start.elapsed();
-        self.running = Some(running);
         if let Some(failure) = failure {
             panic!("{failure}; it logged:\n{}", self.log_tail());
         }
@@ -215,20 +271,12 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("--- the end of the log of {}\n{}", self.url(), self.log_tail());
         }
-        if let Some(mut running) = self.running.take() {
-            running.end_watchdog();
+        if let Home::Local(Some(child)) = &mut self.home {
             // It may have ended by itself: nothing is left to kill then.
-            drop(running.child.kill());
-            drop(running.child.wait());
+            drop(child.kill());
+            drop(child.wait());
+            unwatch(child.id());
         }
-    }
-}
-
-impl Running {
-    /// Before the server is reaped, so that the watchdog can never meet a reused process id.
-    fn end_watchdog(&mut self) {
-        drop(self.watchdog.kill());
-        drop(self.watchdog.wait());
     }
 }
 
@@ -236,15 +284,6 @@ impl Running {
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(Server::start)
-}
-
-/// The folder of the binaries under test: `TRUNKLINE_BINS`, else the development build.
-#[must_use]
-pub fn binary(name: &str) -> PathBuf {
-    let folder = std::env::var_os("TRUNKLINE_BINS").map_or_else(|| root().join("target/debug"), PathBuf::from);
-    let path = folder.join(name);
-    assert!(Path::new(&path).exists(), "{} is missing: tests/run --prepare builds it", path.display());
-    path
 }
 
 /// Ports that nobody listens on at the moment; distinct within this process.
@@ -265,7 +304,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Whether `GET path` answers 200, asked with as little machinery as possible.
-fn answers(port: u16, path: &str) -> bool {
+pub(super) fn answers(port: u16, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -275,10 +314,4 @@ fn answers(port: u16, path: &str) -> bool {
         Ok(&head == b"HTTP/1.1 200")
     };
     ask().unwrap_or(false)
-}
-
-/// The `kill` of the shell: signals need `unsafe` or a crate otherwise.
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill runs");
-    assert!(status.success(), "kill -{name} {pid}: {status}");
 }

@@ -30,11 +30,11 @@ struct Ministack {
 ///
 /// # Panics
 /// When it cannot run, with what is missing: a suite that skips its back ends proves nothing.
-pub(crate) fn endpoint() -> &'static str {
+pub fn endpoint() -> &'static str {
     static ONE: OnceLock<Result<Ministack, String>> = OnceLock::new();
     match ONE.get_or_init(start) {
         Ok(ministack) => &ministack.endpoint,
-        Err(why) => panic!("the contract on AWS needs the emulator ministack: {why}"),
+        Err(why) => panic!("the home on AWS needs the emulator ministack: {why}"),
     }
 }
 

@@ -1,0 +1,172 @@
+//! API Gateway's HTTP API: a request becomes an event of payload format 2.0 for the function whose route it is, and the
+//! function's answer the response. With its limits: 30 s, 10 MB in; Lambda's 6 MB both ways.
+
+use super::environments::{Environments, Failed};
+use super::runtime;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// The longest that an HTTP API waits for an integration.
+const LIMIT: Duration = Duration::from_secs(30);
+const MOST_IN: usize = 10 << 20;
+const MOST_LAMBDA: usize = 6 << 20;
+
+/// Which function has a path: the first prefix that fits, on whole segments. The same as the template's routes, which another
+/// test holds against the code's.
+const ROUTES: &[(&str, &str)] = &[
+    ("/api/auth", "auth"),
+    ("/api/whatsapp", "whatsapp"),
+    ("/api/stats", "stats"),
+    ("/third-party", "third-party"),
+    ("/api/third-party", "third-party"),
+    ("/api/v1/third-party", "third-party"),
+    ("/api/im", "im"),
+    ("/api/v1/im", "im"),
+    ("/callback", "juhe"),
+    ("/api/contacts", "juhe"),
+    ("/api/messages", "juhe"),
+    ("/api/rooms", "juhe"),
+    ("/api/sync-status", "juhe"),
+    ("/api/login", "chat"),
+    ("/api/register", "chat"),
+    ("/api/message", "chat"),
+    ("/api/admin", "admin"),
+    ("/api/webhook", "inbound"),
+    ("/api/forwarders", "inbound"),
+    ("/inbound", "inbound"),
+];
+
+fn function(path: &str) -> &'static str {
+    let fits = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    ROUTES.iter().find(|(prefix, _)| fits(prefix)).map_or("instances", |(_, function)| function)
+}
+
+/// Listens on the port until the task is aborted.
+pub(super) async fn open(port: u16, environments: Arc<Environments>) -> JoinHandle<()> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the bundle's port");
+    let routes = axum::Router::new().fallback(call).with_state(environments);
+    runtime().spawn(async move { axum::serve(listener, routes).await.expect("serves") })
+}
+
+fn refused(status: StatusCode, message: &str) -> Response {
+    (status, axum::Json(json!({ "message": message }))).into_response()
+}
+
+async fn call(State(environments): State<Arc<Environments>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MOST_IN).await else {
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long");
+    };
+    let event = serde_json::to_vec(&event(&parts, &body)).expect("JSON");
+    if event.len() > MOST_LAMBDA {
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long");
+    }
+    match environments.invoke_bytes(function(parts.uri.path()), event.into(), LIMIT).await {
+        Ok(answer) if answer.len() <= MOST_LAMBDA => {
+            response(&answer).unwrap_or_else(|| refused(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
+        }
+        Err(Failed::TimedOut) => refused(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+        Ok(_) | Err(Failed::Ended | Failed::Error(_)) => {
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        }
+    }
+}
+
+fn event(parts: &axum::http::request::Parts, body: &Bytes) -> Value {
+    let mut headers = Map::new();
+    let mut cookies = Vec::new();
+    for (name, value) in &parts.headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        if name == header::COOKIE {
+            cookies.extend(value.split("; ").map(str::to_owned));
+            continue;
+        }
+        match headers.get_mut(name.as_str()) {
+            Some(Value::String(before)) => *before = format!("{before},{value}"),
+            _ => drop(headers.insert(name.as_str().to_owned(), value.into())),
+        }
+    }
+    // As the gateway does, whose listener is always TLS; in front of whatever the client claims.
+    let before = headers.get("x-forwarded-for").and_then(Value::as_str).map(|list| format!("{list}, "));
+    headers.insert("x-forwarded-for".into(), format!("{}127.0.0.1", before.unwrap_or_default()).into());
+    headers.insert("x-forwarded-proto".into(), "https".into());
+    headers.insert("x-forwarded-port".into(), "443".into());
+    let text = std::str::from_utf8(body).ok().filter(|_| {
+        let kind = headers.get("content-type").and_then(Value::as_str).unwrap_or_default();
+        kind.starts_with("text/") || kind.contains("json") || kind.contains("xml") || kind.contains("javascript")
+    });
+    let host = headers.get("host").cloned().unwrap_or_default();
+    let mut event = json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": parts.uri.path(),
+        "rawQueryString": parts.uri.query().unwrap_or_default(),
+        "requestContext": {
+            "accountId": "000000000000",
+            "apiId": "suite",
+            "domainName": host,
+            "domainPrefix": "suite",
+            "http": {
+                "method": parts.method.as_str(),
+                "path": parts.uri.path(),
+                "protocol": "HTTP/1.1",
+                "sourceIp": "127.0.0.1",
+                "userAgent": headers.get("user-agent").cloned().unwrap_or_default(),
+            },
+            "requestId": "suite",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "01/Jan/2026:00:00:00 +0000",
+            "timeEpoch": 1_767_225_600_000_u64,
+        },
+        "isBase64Encoded": text.is_none() && !body.is_empty(),
+    });
+    event["headers"] = headers.into();
+    if !cookies.is_empty() {
+        event["cookies"] = json!(cookies);
+    }
+    if !body.is_empty() {
+        event["body"] = text.map_or_else(|| STANDARD.encode(body), str::to_owned).into();
+    }
+    event
+}
+
+fn response(answer: &[u8]) -> Option<Response> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let status = StatusCode::from_u16(u16::try_from(answer.get("statusCode")?.as_u64()?).ok()?).ok()?;
+    let text = answer["body"].as_str().unwrap_or_default();
+    let body = if answer["isBase64Encoded"] == true { STANDARD.decode(text).ok()? } else { text.as_bytes().to_vec() };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let mut put = |name: &str, value: &str| {
+        let pair = HeaderName::try_from(name).ok().zip(HeaderValue::from_str(value).ok());
+        if let Some((name, value)) = pair
+            && name != header::CONTENT_LENGTH
+            && name != header::TRANSFER_ENCODING
+        {
+            response.headers_mut().append(name, value);
+        }
+    };
+    let many = answer["multiValueHeaders"].as_object().cloned().unwrap_or_default();
+    for (name, values) in &many {
+        for value in values.as_array().into_iter().flatten() {
+            put(name, value.as_str().unwrap_or_default());
+        }
+    }
+    for (name, value) in answer["headers"].as_object().into_iter().flatten().filter(|(name, _)| !many.contains_key(*name)) {
+        put(name, value.as_str().unwrap_or_default());
+    }
+    for cookie in answer["cookies"].as_array().into_iter().flatten() {
+        put("set-cookie", cookie.as_str().unwrap_or_default());
+    }
+    Some(response)
+}
