@@ -5,6 +5,7 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
+    Extension,
     extract::State,
     http::HeaderMap,
     response::{
@@ -12,7 +13,7 @@ use axum::{
         sse::{Event as Frame, KeepAlive},
     },
 };
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use shared::{
     Error,
@@ -23,7 +24,7 @@ use shared::{
         event::{self, Event, Kind},
         instance::Instance,
     },
-    edge::{Owned, Reject, auth::Credential, query::Params},
+    edge::{Owned, Reject, WholeAnswers, auth::Credential, query::Params},
     store::log,
 };
 
@@ -34,6 +35,8 @@ const PAGE: usize = 500;
 const MOST_LOOKED_AT: usize = 20 * PAGE;
 /// A stream looks that often at whether its reader may still read.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// The longest stream where answers leave as a whole: no request takes longer than 20 s, reading included.
+const LONGEST: Duration = Duration::from_millis(19_500);
 
 fn types(params: &Params) -> Result<Vec<Kind>, Error> {
     let kind = |name: &str| Kind::parse(name).ok_or_else(|| Error::invalid("types", "types must be names of events"));
@@ -99,12 +102,14 @@ pub(crate) async fn list_events(State(app): State<AppState>, params: Params, own
 }
 
 /// `GET /api/instances/{instanceId}/events/stream`: Server-Sent Events; `Last-Event-ID` (or `after`) resumes, without either
-/// it begins with what comes next.
+/// it begins with what comes next. Where answers leave as a whole, it ends after the first events or after 20 s, and clients
+/// resume at once.
 pub(crate) async fn stream_events(
     State(app): State<AppState>,
     headers: HeaderMap,
     params: Params,
     credential: Credential,
+    whole: Option<Extension<WholeAnswers>>,
     owned: Owned,
 ) -> Result<Response, Reject> {
     let Owned { instance, caller } = owned.with(Scope::MessagesRead)?;
@@ -121,12 +126,17 @@ pub(crate) async fn stream_events(
         None => app.store.tail(instance.id.as_str()).await?.seq,
     };
     let checked = app.clock.monotonic();
-    let reader = Reader { app, instance, credential, checked, may_pair, types, seen, ready: VecDeque::new() };
+    let until = whole.map(|_| checked + LONGEST);
+    let reader = Reader { app, instance, credential, checked, until, may_pair, types, seen, ready: VecDeque::new() };
     let frames = stream::unfold(reader, |mut reader| async {
         let event = reader.next().await?;
         let frame = Frame::default().id(event.seq.to_string()).event(&event.kind).json_data(&event).ok()?;
         Some((Ok::<_, Infallible>(frame), reader))
     });
+    if until.is_some() {
+        let resume = stream::iter([Ok(Frame::default().retry(Duration::ZERO))]);
+        return Ok(Sse::new(resume.chain(frames)).into_response());
+    }
     Ok(Sse::new(frames).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }
 
@@ -136,6 +146,8 @@ struct Reader {
     credential: Credential,
     /// When the credential was last looked at (monotonic).
     checked: Duration,
+    /// When the stream ends (monotonic); it ends before, when what was there has been told.
+    until: Option<Duration>,
     may_pair: bool,
     types: Vec<Kind>,
     seen: u64,
@@ -147,7 +159,13 @@ impl Reader {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                if self.ready.is_empty() && self.until.is_some() {
+                    self.until = Some(Duration::ZERO);
+                }
                 return Some(event);
+            }
+            if self.until.is_some_and(|until| self.app.clock.monotonic() >= until) {
+                return None;
             }
             if self.app.closing.is_cancelled() {
                 return None;
@@ -163,8 +181,9 @@ impl Reader {
             let (app, name) = (&self.app, self.instance.id.as_str());
             let page = log::read(app.store.as_ref(), name, self.seen, 100).await.ok()?;
             let Some(last) = page.last().map(|entry| entry.seq) else {
+                let left = self.until.map(|until| until.saturating_sub(app.clock.monotonic()));
                 tokio::select! {
-                    () = app.store.changed(name, self.seen, Duration::from_secs(30)) => {}
+                    () = app.store.changed(name, self.seen, left.unwrap_or(Duration::from_secs(30))) => {}
                     () = app.closing.cancelled() => return None,
                 }
                 continue;

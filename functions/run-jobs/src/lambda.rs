@@ -6,9 +6,13 @@ use shared::{
     clock::Millis,
     store::{GROUP, Queue, Receipt, Received},
 };
+use tokio::time::Instant;
 
-/// Works off the batch. The function's event source must report batch item failures (`FunctionResponseTypes`).
-pub async fn handle(app: &AppState, event: SqsEvent) -> SqsBatchResponse {
+use crate::Hand;
+
+/// Works off the batch. `until`: when the invocation ends; a job that takes longer goes on in a later one. The function's event
+/// source must report batch item failures (`FunctionResponseTypes`).
+pub async fn handle(app: &AppState, event: SqsEvent, until: Option<Instant>) -> SqsBatchResponse {
     let ids: Vec<(String, String)> = event
         .records
         .iter()
@@ -16,7 +20,8 @@ pub async fn handle(app: &AppState, event: SqsEvent) -> SqsBatchResponse {
             (record.receipt_handle.clone().unwrap_or_default(), record.message_id.clone().unwrap_or_default())
         })
         .collect();
-    let unfinished = crate::handle(app, event.records.into_iter().map(received).collect()).await;
+    let hand = Hand { until, acknowledge: false };
+    let unfinished = crate::handle(app, event.records.into_iter().map(received).collect(), hand).await;
     let mut response = SqsBatchResponse::default();
     for (handle, id) in ids {
         if unfinished.contains(&handle) {

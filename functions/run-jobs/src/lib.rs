@@ -24,6 +24,7 @@ use shared::{
     store::{Queue, Received},
     webhook::{self, Wanted},
 };
+use tokio::time::Instant;
 
 /// How long a receive waits for messages.
 const POLL: Duration = Duration::from_secs(20);
@@ -35,6 +36,31 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 /// Receives at a time: while some groups are worked off, others are not kept waiting.
 const CONSUMERS: usize = 4;
+
+/// Before an invocation ends, a long job is put down, to be taken up by the next one.
+const ROOM: Duration = Duration::from_secs(20);
+
+/// How a batch is held.
+#[derive(Debug, Clone, Copy)]
+pub struct Hand {
+    /// When the process is taken away; `None`: not foreseeably.
+    pub until: Option<Instant>,
+    /// Whether finished messages are deleted here. A Lambda's answer does that for them.
+    pub acknowledge: bool,
+}
+
+impl Hand {
+    fn is_short(self) -> bool {
+        self.until.is_some_and(|until| Instant::now() + ROOM > until)
+    }
+}
+
+/// What became of a piece of work.
+enum Run {
+    Over,
+    /// It is to go on where it noted.
+    PutDown,
+}
 
 /// The local loops: work until the app closes.
 pub async fn run(app: AppState) {
@@ -49,7 +75,7 @@ async fn consume(app: &AppState) {
         };
         match received {
             Ok(messages) => {
-                handle(app, messages).await;
+                handle(app, messages, Hand { until: None, acknowledge: true }).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the job queue does not answer");
@@ -61,7 +87,7 @@ async fn consume(app: &AppState) {
 
 /// Works off a batch: groups side by side, the messages of a group in order. Returns the handles of those that were not
 /// finished, for a Lambda's answer; they were given back.
-pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
+pub async fn handle(app: &AppState, messages: Vec<Received>, hand: Hand) -> Vec<String> {
     let mut groups: Vec<(String, Vec<Received>)> = Vec::new();
     for message in messages {
         let line = line(&message.group);
@@ -74,7 +100,7 @@ pub async fn handle(app: &AppState, messages: Vec<Received>) -> Vec<String> {
         let app = app.clone();
         // A task of its own: a panic is caught there, and is a failure of this group only.
         let handles: Vec<String> = messages.iter().map(|message| message.receipt.handle.clone()).collect();
-        let task = tokio::spawn(async move { group(&app, messages).await });
+        let task = tokio::spawn(async move { group(&app, messages, hand).await });
         async move { task.await.unwrap_or(handles) }
     });
     futures_util::future::join_all(work).await.into_iter().flatten().collect()
@@ -89,38 +115,50 @@ fn line(group: &str) -> &str {
     }
 }
 
-async fn group(app: &AppState, messages: Vec<Received>) -> Vec<String> {
+async fn group(app: &AppState, messages: Vec<Received>, hand: Hand) -> Vec<String> {
     let mut left = messages.as_slice();
     while let Some(first) = left.first() {
         let (done, result) = match together(left) {
-            Together::Deliveries(all) => (all.len(), juhe::apply::run(app, &all).await),
-            Together::FanOut(channel, seqs) => (seqs.len(), im::fan_out::run(app, &channel, &seqs).await),
-            Together::No => (1, one(app, first).await),
+            _ if hand.is_short() => (0, Ok(Run::PutDown)),
+            Together::Deliveries(all) => (all.len(), juhe::apply::run(app, &all).await.map(|()| Run::Over)),
+            Together::FanOut(channel, seqs) => {
+                (seqs.len(), im::fan_out::run(app, &channel, &seqs).await.map(|()| Run::Over))
+            }
+            Together::No => (1, one(app, first, hand).await),
         };
-        match result {
-            Ok(()) => {
+        let pause = match result {
+            Ok(Run::Over) => {
                 let (over, rest) = left.split_at(done);
-                let deletes = over.iter().map(|message| app.queues.delete(&message.receipt));
-                for deleted in futures_util::future::join_all(deletes).await {
-                    if let Err(error) = deleted {
-                        tracing::warn!(%error, "a finished job will be looked at again");
-                    }
+                if hand.acknowledge {
+                    acknowledge(app, over).await;
                 }
                 left = rest;
+                continue;
             }
+            Ok(Run::PutDown) => Duration::ZERO,
             Err(error) => {
                 tracing::warn!(%error, receives = first.receives, "job failed, will be tried again");
-                let delay = Duration::from_secs(u64::from(first.receives.min(6)) * 5);
-                for message in left {
-                    if let Err(error) = app.queues.release(&message.receipt, delay).await {
-                        tracing::warn!(%error, "a job stays invisible until its time is over");
-                    }
-                }
-                return left.iter().map(|message| message.receipt.handle.clone()).collect();
+                Duration::from_secs(u64::from(first.receives.min(6)) * 5)
+            }
+        };
+        // The first last: as long as it is in flight its group is closed, so nothing overtakes it.
+        for message in left.iter().rev() {
+            if let Err(error) = app.queues.release(&message.receipt, pause).await {
+                tracing::warn!(%error, "a job stays invisible until its time is over");
             }
         }
+        return left.iter().map(|message| message.receipt.handle.clone()).collect();
     }
     Vec::new()
+}
+
+async fn acknowledge(app: &AppState, over: &[Received]) {
+    let deletes = over.iter().map(|message| app.queues.delete(&message.receipt));
+    for deleted in futures_util::future::join_all(deletes).await {
+        if let Err(error) = deleted {
+            tracing::warn!(%error, "a finished job will be looked at again");
+        }
+    }
 }
 
 /// What is done in one go: it costs little more than one message.
@@ -159,16 +197,16 @@ fn together(messages: &[Received]) -> Together {
 }
 
 /// Does one piece of work. An error is a fault of ours: the message comes back.
-async fn one(app: &AppState, message: &Received) -> Result<()> {
+async fn one(app: &AppState, message: &Received, hand: Hand) -> Result<Run> {
     let body: Body = message.decode()?;
     match body.job {
-        Some(id) => watched(app, message, &id, body.work).await,
-        None => background(app, message, body.work).await,
+        Some(id) => watched(app, message, &id, body.work, hand).await,
+        None => background(app, body.work).await.map(|()| Run::Over),
     }
 }
 
 /// Work that nobody waits for.
-async fn background(app: &AppState, _message: &Received, work: Work) -> Result<()> {
+async fn background(app: &AppState, work: Work) -> Result<()> {
     match work {
         Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, &[seq]).await,
         Work::Juhe(delivery) => juhe::apply::run(app, &[*delivery]).await,
@@ -179,18 +217,21 @@ async fn background(app: &AppState, _message: &Received, work: Work) -> Result<(
 }
 
 /// Work with a row that users watch: what the job itself cannot do is its result.
-async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> Result<()> {
-    let Some(job) = job::get(app, id).await? else { return Ok(()) };
+async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work, hand: Hand) -> Result<Run> {
+    let Some(job) = job::get(app, id).await? else { return Ok(Run::Over) };
     if matches!(job.status, Status::Done | Status::Failed) {
-        return Ok(());
+        return Ok(Run::Over);
     }
     let outcome = match work {
         Work::ReplayDeliveries { instance, endpoint, since, until, status } => {
             let Some(instance) = instance::find(app, &instance).await? else {
-                return job::finish(app, id, Err(instance::unknown())).await;
+                return job::finish(app, id, Err(instance::unknown())).await.map(|()| Run::Over);
             };
             let mut cursor = job.cursor;
             loop {
+                if hand.is_short() {
+                    return Ok(Run::PutDown);
+                }
                 app.queues.extend(&message.receipt, Queue::Jobs.visibility()).await?;
                 let wanted = Wanted { endpoint: &endpoint, since, until, status: status.as_deref() };
                 let step = webhook::replay_range(app, &instance, &wanted, cursor.as_ref()).await;
@@ -207,6 +248,9 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> 
         Work::SyncContacts { user, platform } => {
             let mut cursor = job.cursor;
             loop {
+                if hand.is_short() {
+                    return Ok(Run::PutDown);
+                }
                 app.queues.extend(&message.receipt, Queue::Jobs.visibility()).await?;
                 match contact::sync::step(app, &user, platform, cursor.as_ref()).await {
                     Ok(step) if step.next.is_some() => {
@@ -225,6 +269,6 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work) -> 
     match outcome {
         // A fault of ours: the message comes back, and the job goes on where it was.
         Err(error) if error.is_temporary() => Err(error),
-        outcome => job::finish(app, id, outcome).await,
+        outcome => job::finish(app, id, outcome).await.map(|()| Run::Over),
     }
 }

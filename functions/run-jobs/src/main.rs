@@ -1,13 +1,19 @@
 //! The Lambda function `run-jobs`.
 
+use std::time::{Duration, SystemTime};
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use tokio::time::Instant;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let app = shared_aws::lambda::app().await?;
-    let handler = service_fn(|event: LambdaEvent<SqsEvent>| async {
-        Ok::<SqsBatchResponse, Error>(run_jobs::lambda::handle(&app, event.payload).await)
+    let app = &app;
+    let handler = service_fn(async move |event: LambdaEvent<SqsEvent>| {
+        let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+        let until = Some(Instant::now() + left);
+        Ok::<SqsBatchResponse, Error>(run_jobs::lambda::handle(app, event.payload, until).await)
     });
     lambda_runtime::run(handler).await
 }

@@ -12,7 +12,7 @@ use shared::{
     clock::{Clock, SystemClock},
     config::{Config, LogFormat, Source},
     domain::{calls, user},
-    edge::{self, PeerIp},
+    edge::{self, PeerIp, WholeAnswers},
     media::Media,
     store::meter::Meter,
 };
@@ -31,7 +31,7 @@ pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
     let handler = service_fn(move |request: lambda_http::Request| {
         let (app, router) = (Arc::clone(&app), router.clone());
         async move {
-            let response = router.oneshot(with_peer(request)).await;
+            let response = router.oneshot(through_gateway(request)).await;
             // The process may be frozen from the answer on.
             if let Err(error) = calls::flush(&app).await {
                 tracing::warn!(code = %error.code, cause = ?error.source, "API calls are not counted yet");
@@ -98,14 +98,15 @@ async fn first_start(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// The caller's address as API Gateway saw it.
-fn with_peer(request: lambda_http::Request) -> Request<Body> {
+/// The request with what API Gateway says of it: the caller's address, and that its answer leaves as a whole.
+fn through_gateway(request: lambda_http::Request) -> Request<Body> {
     let source = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
         _ => None,
     };
     let peer: Option<IpAddr> = source.and_then(|text| text.parse().ok());
     let mut request = request.map(Body::new);
+    request.extensions_mut().insert(WholeAnswers);
     if let Some(peer) = peer {
         request.extensions_mut().insert(PeerIp(peer));
     }

@@ -20,6 +20,11 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIp(pub IpAddr);
 
+/// Answers leave as a whole, and not later than 20 s after the request came: put into the request's extensions where that is
+/// so (API Gateway).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeAnswers;
+
 /// The caller's address, if it is known.
 pub fn peer_ip(extensions: &Extensions) -> Option<IpAddr> {
     let gateway = extensions.get::<PeerIp>().map(|PeerIp(address)| *address);

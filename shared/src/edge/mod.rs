@@ -30,7 +30,7 @@ use tower_http::{
     cors::{AllowOrigin, Any, CorsLayer},
 };
 
-pub use auth::{Admin, PeerIp};
+pub use auth::{Admin, PeerIp, WholeAnswers};
 pub use body::{Json, Json2, Json3, JsonList};
 pub use envelope::Group;
 pub use idempotent::Allocated;

@@ -124,25 +124,29 @@ async fn an_expired_cursor_is_a_410() {
     answer.refused(410);
 }
 
-/// Reads the stream until `wanted` says enough; gives what came.
+/// Reads the stream until `wanted` says enough; gives what came. Resumes, as clients of Server-Sent Events do, when it ends.
 async fn stream(instance: &Instance, last: Option<&str>, wanted: impl Fn(&str) -> bool) -> String {
-    let mut request = instance.client.request(Method::GET, &instance.at("/events/stream"));
-    request = request.header("accept", "text/event-stream");
-    if let Some(last) = last {
-        request = request.header("last-event-id", last);
-    }
-    let answer = request.send().await.expect("an answer");
-    assert_eq!(answer.status().as_u16(), 200);
-    let mime = answer.headers()["content-type"].to_str().unwrap().to_owned();
-    assert!(mime.starts_with("text/event-stream"), "{mime}");
-    let mut body = answer.bytes_stream();
+    let mut last = last.map(str::to_owned);
     let mut text = String::new();
     let reading = async {
-        while let Some(Ok(part)) = body.next().await {
-            text.push_str(&String::from_utf8_lossy(&part));
-            if wanted(&text) {
-                break;
+        while !wanted(&text) {
+            let mut request = instance.client.request(Method::GET, &instance.at("/events/stream"));
+            request = request.header("accept", "text/event-stream");
+            if let Some(last) = &last {
+                request = request.header("last-event-id", last);
             }
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), 200);
+            let mime = answer.headers()["content-type"].to_str().unwrap().to_owned();
+            assert!(mime.starts_with("text/event-stream"), "{mime}");
+            let mut body = answer.bytes_stream();
+            while !wanted(&text)
+                && let Some(Ok(part)) = body.next().await
+            {
+                text.push_str(&String::from_utf8_lossy(&part));
+            }
+            let ids = text.lines().filter_map(|line| line.strip_prefix("id:"));
+            last = ids.last().map(|id| id.trim().to_owned()).or(last);
         }
     };
     tokio::time::timeout(Duration::from_secs(15), reading).await.expect("the stream brings it in time");

@@ -195,7 +195,7 @@ impl Environments {
         let mut command = Command::new(binary(function));
         command.env_clear().envs(self.env.iter().cloned());
         command
-            .env("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{}/{id}", self.port))
+            .env("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{}/{id}", self.port))
             .env("AWS_LAMBDA_FUNCTION_NAME", function)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")

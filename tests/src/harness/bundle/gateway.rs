@@ -162,7 +162,9 @@ fn response(answer: &[u8]) -> Option<Response> {
             put(name, value.as_str().unwrap_or_default());
         }
     }
-    for (name, value) in answer["headers"].as_object().into_iter().flatten().filter(|(name, _)| !many.contains_key(*name)) {
+    for (name, value) in
+        answer["headers"].as_object().into_iter().flatten().filter(|(name, _)| !many.contains_key(*name))
+    {
         put(name, value.as_str().unwrap_or_default());
     }
     for cookie in answer["cookies"].as_array().into_iter().flatten() {

@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 /// Command queues of a bundle.
 const SHARDS: u16 = 4;
 /// Worker processes of a bundle.
-const WORKERS: usize = 2;
+const WORKERS: usize = 1;
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -106,7 +106,10 @@ impl Bundle {
             ("MEDIA_URL", format!("s3://{name}/media")),
             ("ENCRYPTION_KEY", "the suite's encryption key".to_owned()),
             ("PUBLIC_URL", format!("http://127.0.0.1:{port}")),
-            // Receivers of the tests are on this machine.
+            // What is open by itself on a developer's machine is not here, and receivers of the tests are on this machine.
+            ("REGISTRATION", "open".to_owned()),
+            ("THIRD_PARTY_AUTH", "off".to_owned()),
+            ("JUHE_AUTO_REGISTER", "on".to_owned()),
             ("OUTBOUND_ALLOW", "loopback".to_owned()),
             ("AWS_ENDPOINT_URL", ministack::endpoint().to_owned()),
             ("AWS_REGION", "eu-west-1".to_owned()),

@@ -17,7 +17,7 @@ const SOURCES: &[(Queue, &str, usize)] =
     &[(Queue::Dispatch, "deliver-webhooks", 2), (Queue::Timers, "deliver-webhooks", 1), (Queue::Jobs, "run-jobs", 2)];
 
 /// The functions' time-out, as in the template.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(75);
 
 /// Connects all queues to their functions, until the tasks are aborted.
 pub(super) fn connect(aws: &Arc<Aws>, environments: &Arc<Environments>) -> Vec<JoinHandle<()>> {
