@@ -14,7 +14,7 @@ use shared::{
     edge,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
-use worker::{LocalLease, Worker};
+use worker::{LocalLease, Worker, process::stopped};
 
 use crate::{home, logging, telemetry};
 
@@ -120,26 +120,6 @@ async fn keep_counting(app: AppState) {
         if let Err(error) = calls::flush(&app).await {
             tracing::warn!(%error, "API calls will be counted later");
         }
-    }
-}
-
-/// SIGINT or SIGTERM.
-async fn stopped() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        _ = interrupt => {}
-        () = terminate => {}
     }
 }
 

@@ -2,14 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::State,
-    http::header,
-    response::{IntoResponse as _, Response},
-    routing::get,
-};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use axum::{Router, extract::State, response::Response, routing::get};
+use metrics_exporter_prometheus::PrometheusHandle;
 use shared::{
     Error, Result,
     app::AppState,
@@ -17,17 +11,14 @@ use shared::{
     edge::{OpenMode, Reject},
 };
 use shared_local::Sqlite;
-
-/// Seconds; from a fast local answer to the longest that one may take.
-const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
+use worker::process::{metrics_page, prometheus};
 
 /// Starts collecting.
 pub(crate) fn start() -> Result<PrometheusHandle> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), BUCKETS)
-        .map_err(Error::internal)?
-        .install_recorder()
-        .map_err(Error::internal)
+    let recorder = prometheus()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(Error::internal)?;
+    Ok(handle)
 }
 
 /// The route. Open on a developer's machine, for administrators elsewhere.
@@ -44,8 +35,7 @@ pub(crate) fn router(handle: PrometheusHandle, sqlite: Option<Arc<Sqlite>>) -> R
         if let Some(sqlite) = &sqlite {
             measure(sqlite);
         }
-        let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-        Ok((kind, handle.render()).into_response())
+        Ok(metrics_page(&handle))
     };
     Router::new().route("/metrics", get(get_metrics))
 }

@@ -1,5 +1,7 @@
 //! The worker's metrics.
 
+use std::time::Duration;
+
 use shared::domain::instance::Status;
 
 /// How a send ended.
@@ -34,13 +36,31 @@ pub(crate) fn reconnect() {
     metrics::counter!("trunkline_reconnects_total").increment(1);
 }
 
-/// One supervised instance in the gauge `trunkline_instances{status}`.
+/// Shards that this worker owns, and workers that it sees.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+pub(crate) fn fleet(shards: usize, workers: usize) {
+    metrics::gauge!("trunkline_owned_shards").set(shards as f64);
+    metrics::gauge!("trunkline_workers").set(workers as f64);
+}
+
+/// All shards were lost at once.
+pub(crate) fn lease_lost() {
+    metrics::counter!("trunkline_leases_lost_total").increment(1);
+}
+
+/// A shard was taken that long after the last sign of life of its owner before.
+pub(crate) fn lease_gap(gap: Duration) {
+    metrics::histogram!("trunkline_lease_gap_seconds").record(gap.as_secs_f64());
+}
+
+/// One supervised instance in the gauges `trunkline_owned_instances` and `trunkline_instances{status}`.
 #[derive(Debug)]
 pub(crate) struct Counted(Status);
 
 impl Counted {
     pub(crate) fn new(status: Status) -> Self {
         gauge(status).increment(1.0);
+        metrics::gauge!("trunkline_owned_instances").increment(1.0);
         Self(status)
     }
 
@@ -56,6 +76,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         gauge(self.0).decrement(1.0);
+        metrics::gauge!("trunkline_owned_instances").decrement(1.0);
     }
 }
 

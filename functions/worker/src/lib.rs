@@ -1,9 +1,11 @@
 //! Holds the platform sockets: one supervisor a connected account, under the lease of the account's shard.
 //!
-//! * [`Worker::start`] follows the lease: for every shard that it owns it starts the shard's instances and receives its
-//!   command queue ([`shard`]).
+//! * [`Worker::start`] follows the lease (`follow`): for every shard that it owns it starts the shard's instances and receives
+//!   its command queue ([`shard`]).
+//! * A lease is the local home's lock, or a place in a [`Fleet`] of workers that share one store.
 //! * A supervisor takes its instance over, opens the line, and lets commands and updates happen in their order
 //!   (`supervisor`, `traffic`, `commands`, `sending`, `emitter`).
+//! * [`serve`] is a fleet's worker as a process of its own.
 //! * What is durable, and how, is the domain's business: `shared::domain::owner`.
 //!
 //! What must not live here: anything about one platform (those are connectors), and how things are stored.
@@ -13,6 +15,8 @@ mod commands;
 mod control;
 mod dead;
 mod emitter;
+mod fleet;
+mod follow;
 mod gauges;
 mod in_hand;
 mod lanes;
@@ -21,8 +25,10 @@ mod lines;
 mod locks;
 mod parking;
 mod port;
+pub mod process;
 mod registry;
 mod sending;
+mod serve;
 mod shard;
 mod supervisor;
 mod traffic;
@@ -30,17 +36,18 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use shared::app::AppState;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::shard::Shard;
 pub use self::{
     dead::bury_dead,
-    lease::{Lease, LocalLease, Shards},
+    fleet::{BootTime, Fleet, Setup, Time, Timing},
+    lease::{Hold, Lease, LocalLease, Shards},
     registry::{Connectors, connectors},
+    serve::{health, serve},
 };
 
 /// How a worker behaves. The defaults are for the local home.
@@ -88,6 +95,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// For a worker of a fleet, on SQS.
+    pub fn fleet() -> Self {
+        Self { batch: 10, ..Self::default() }
+    }
+}
+
 /// What all supervisors share.
 pub(crate) struct Context {
     pub(crate) app: AppState,
@@ -109,7 +123,7 @@ impl Worker {
         let stop = CancellationToken::new();
         let starts = Semaphore::new(settings.starts_at_once.max(1));
         let context = Arc::new(Context { app, connectors, lease, settings, starts });
-        let task = tokio::spawn(follow_lease(context, stop.clone()));
+        let task = tokio::spawn(follow::follow(context, stop.clone()));
         Self { stop, task }
     }
 
@@ -121,40 +135,4 @@ impl Worker {
             tracing::error!(%error, "the worker ended badly");
         }
     }
-}
-
-/// Has a running [`Shard`] for every shard of the lease, until `stop`.
-async fn follow_lease(context: Arc<Context>, stop: CancellationToken) {
-    let mut owned = context.lease.owned();
-    let mut running: BTreeMap<u16, Shard> = BTreeMap::new();
-    let mut bury = tokio::time::interval(context.settings.bury);
-    bury.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let shards: Shards = owned.borrow_and_update().clone();
-        let lost: Vec<u16> = running.keys().filter(|shard| !shards.contains_key(shard)).copied().collect();
-        for shard in lost {
-            if let Some(shard) = running.remove(&shard) {
-                shard.lose().await;
-            }
-        }
-        for (shard, floor) in shards.iter() {
-            running.entry(*shard).or_insert_with(|| Shard::start(Arc::clone(&context), *shard, *floor));
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            changed = owned.changed() => {
-                if changed.is_err() {
-                    // The lease is gone with its last shards: nothing may go on under it.
-                    break;
-                }
-            }
-            _ = bury.tick() => {
-                let shards: Vec<u16> = running.keys().copied().collect();
-                if let Err(error) = bury_dead(&context.app, &shards).await {
-                    tracing::warn!(%error, "dead commands were not looked at");
-                }
-            }
-        }
-    }
-    futures_util::future::join_all(running.into_values().map(Shard::stop)).await;
 }

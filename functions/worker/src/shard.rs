@@ -7,10 +7,7 @@ use shared::{
     id::InstanceId,
     store::{Queue, Received},
 };
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     Context,
@@ -25,39 +22,6 @@ const MAILBOX: usize = 8;
 /// Beyond what work in hand may take, for closing and writing.
 const STOP_MORE: Duration = Duration::from_secs(5);
 
-/// A shard that runs.
-pub(crate) struct Shard {
-    ending: Ending,
-    task: JoinHandle<()>,
-}
-
-impl Shard {
-    pub(crate) fn start(context: Arc<Context>, shard: u16, floor: u64) -> Self {
-        let ending = Ending::default();
-        let task = tokio::spawn(run(context, shard, floor, ending.clone()));
-        Self { ending, task }
-    }
-
-    /// Ends in good order.
-    pub(crate) async fn stop(self) {
-        self.ending.stop.cancel();
-        finish(self.task).await;
-    }
-
-    /// Ends at once: sockets close, nothing is written.
-    pub(crate) async fn lose(self) {
-        self.ending.lost.cancel();
-        self.ending.stop.cancel();
-        finish(self.task).await;
-    }
-}
-
-async fn finish(task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(%error, "a shard ended badly");
-    }
-}
-
 /// The supervisors of a shard.
 struct Supervisors {
     context: Arc<Context>,
@@ -68,7 +32,8 @@ struct Supervisors {
     tasks: JoinSet<InstanceId>,
 }
 
-async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: Ending) {
+/// Runs until `ending` says so: in good order, or at once.
+pub(crate) async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: Ending) {
     let mut supervisors = Supervisors {
         context: Arc::clone(&context),
         shard,
@@ -99,7 +64,10 @@ async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: Ending) {
             }
             Err(error) => {
                 tracing::warn!(shard, %error, "commands were not received");
-                tokio::time::sleep(backoff.next(chance())).await;
+                tokio::select! {
+                    () = ending.stop.cancelled() => break,
+                    () = tokio::time::sleep(backoff.next(chance())) => {}
+                }
             }
         }
         receiving = receive();

@@ -10,6 +10,7 @@
 //! | `query` | get, query, count |
 //! | `search` | keyword search: a bounded, filtered read |
 //! | `queues`, `send`, `dead` | SQS: receiving, sending, dead letters |
+//! | `emf` | metrics, as lines of the log |
 //! | `lambda` | starting a Lambda function |
 //! | `admin` | making and dropping table and queues, for local work and tests |
 
@@ -19,6 +20,7 @@ mod batch;
 mod commit;
 mod condition;
 mod dead;
+pub mod emf;
 mod error;
 pub mod lambda;
 mod log;

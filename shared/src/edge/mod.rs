@@ -40,7 +40,7 @@ pub use query::Query;
 pub use reject::Reject;
 
 use crate::{
-    app::AppState,
+    app::{App, AppState},
     error::{Error, Result},
 };
 
@@ -79,10 +79,16 @@ async fn get_health(State(app): State<AppState>) -> axum::Json<serde_json::Value
 
 /// `GET /ready`: the stores answer; else 503, which names the part that does not.
 async fn get_ready(State(app): State<AppState>) -> Response {
+    readiness(&app, Vec::new()).await
+}
+
+/// The answer to `GET /ready`, for the stores and for what else a process needs: the parts and how they are.
+pub async fn readiness(app: &App, others: Vec<(&'static str, Result<()>)>) -> Response {
     let (store, queues) = tokio::join!(app.store.ready(), app.queues.ready());
+    let all = [("store", store), ("queues", queues)].into_iter().chain(others);
     let mut parts = serde_json::Map::new();
     let mut failing = Vec::new();
-    for (name, outcome) in [("store", store), ("queues", queues)] {
+    for (name, outcome) in all {
         let ok = outcome.is_ok();
         if let Err(error) = outcome {
             tracing::warn!(part = name, cause = ?error.source, "not ready");

@@ -400,3 +400,19 @@ pub fn idempotency(user: &UserId, hash: &str) -> Key {
 pub fn session(id: &InstanceId) -> String {
     format!("X#{id}")
 }
+
+// Fleet
+
+/// Partition of the workers that are alive, or were until lately.
+pub const WORKERS: &str = "W";
+
+pub fn worker(name: &str) -> Key {
+    Key::new(WORKERS, name)
+}
+
+/// Partition of the shards and their owners.
+pub const SHARDS: &str = "S";
+
+pub fn shard(shard: u16) -> Key {
+    Key::new(SHARDS, shard.to_string())
+}

@@ -11,7 +11,7 @@ use shared::{
 use tokio::sync::watch;
 
 use super::bed::Bed;
-use crate::{Lease, Settings, Shards, Worker, connectors};
+use crate::{Hold, Lease, Settings, Shards, Worker, connectors};
 
 #[tokio::test]
 async fn a_stale_owner_is_refused_everywhere() {
@@ -70,6 +70,8 @@ impl Lease for Over {
     fn valid(&self, _shard: u16) -> bool {
         false
     }
+
+    fn left(&self, _shard: u16) {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +79,7 @@ async fn what_belongs_to_somebody_else_is_given_back() {
     let mut bed = Bed::new().await;
     let instance = bed.paired(Platform::Whatsapp).await;
     let message = bed.accept(&instance, "15550100001", "hello").await;
-    let owned = watch::Sender::new(Arc::new([(0, 0)].into_iter().collect()));
+    let owned = watch::Sender::new(Arc::new([(0, Hold::new(0))].into_iter().collect()));
     let all = connectors(&bed.app).expect("connectors");
     let other = Worker::start(bed.app.clone(), all, Arc::new(Over(owned)), Settings::default());
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -57,6 +57,9 @@ use crate::{
     },
 };
 
+/// Epochs of one tenure of a shard: its floor is a multiple of this, and instances that are taken over again within it count up
+/// from there. So an epoch tells whether it is of this tenure, or of a later one.
+pub const TENURE: u64 = 1 << 20;
 /// Attempts against a lost race for the epoch before it is somebody else's.
 const TAKE_OVER_TRIES: usize = 5;
 /// Entries that a take-over reads at once to dispatch them again.
@@ -97,7 +100,8 @@ impl Owner {
     /// Takes the instance over: raises its epoch (to at least `floor`, the epoch of the lease), marks the log, and sends
     /// again the dispatches that the owner before may have left undone. `None`: there is no such instance.
     ///
-    /// Errors: [`CommitError::Fenced`] if somebody else is taking it over with a higher epoch.
+    /// Errors: [`CommitError::Fenced`] if somebody has taken it over in a later tenure than `floor`'s: whoever was asleep between
+    /// being given the shard and coming here must not take the instance from its new owner. With `floor` 0 there is no other.
     pub async fn take_over(app: AppState, id: &InstanceId, floor: u64) -> Result<Option<Self>, CommitError> {
         for _ in 0..TAKE_OVER_TRIES {
             let rows = app.store.batch_get(&[keys::instance(id), keys::owner(id)], Read::Strong).await?;
@@ -106,6 +110,9 @@ impl Owner {
             let mut instance: Instance = row.into()?;
             let old_epoch = old.as_ref().and_then(|item| item.u64("epoch")).unwrap_or(0).max(instance.epoch);
             let upto = old.as_ref().and_then(|item| item.u64("dispatchedUpto")).unwrap_or(0);
+            if floor > 0 && old_epoch >= floor.saturating_add(TENURE) {
+                return Err(CommitError::Fenced { epoch: floor, fence: old_epoch });
+            }
             let epoch = floor.max(old_epoch + 1);
             match app.store.commit(take_over_unit(&app, &mut instance, epoch)).await {
                 Ok(committed) => {
