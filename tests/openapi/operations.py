@@ -205,7 +205,7 @@ op("GET /health", "get_health", "The process is up", tag="common", public=True, 
 op("GET /ready", "get_ready", "The stores answer", tag="common", public=True, answer=ref("Ready"), more={503: ("A part does not answer.", ref("NotReady"))})
 op("GET /openapi.json", "get_openapi", "This document", tag="common", public=True, answer=ANY_OBJECT)
 op("GET /docs", "get_docs", "This document as a page", tag="common", public=True, more={200: {"text/html": {"schema": STR}}})
-op("GET /metrics", "get_metrics", "Counters for Prometheus", tag="common", more={200: {"text/plain": {"schema": STR}}},
+op("GET /metrics", "get_metrics", "Counters for Prometheus", tag="common", more={200: {"text/plain": {"schema": STR}}}, refuses={404: "On AWS, where metrics go to CloudWatch."},
    description="The local server and the worker only. Needs no credentials on a developer's machine, an administrator's elsewhere.")
 
 # The other groups, each in a file of its own.

@@ -89,7 +89,8 @@ fn routes() -> Routes {
     read("edge", &root().join("shared/src/edge"), &mut routes);
     for entry in std::fs::read_dir(root().join("functions")).expect("the deployables") {
         let path = entry.expect("an entry").path();
-        if path.join("src").is_dir() {
+        // The worker serves its container only.
+        if path.join("src").is_dir() && !path.ends_with("worker") {
             let of = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
             read(of, &path.join("src"), &mut routes);
         }

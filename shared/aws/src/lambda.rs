@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, body::Body, http::Request};
+use axum::{Router, body::Body, http::Request, routing::get};
 use lambda_http::{RequestExt as _, request::RequestContext, service_fn, tower::ServiceExt as _};
 use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
 use shared::{
@@ -12,7 +12,7 @@ use shared::{
     clock::{Clock, SystemClock},
     config::{Config, LogFormat, Source},
     domain::{calls, user},
-    edge::{self, PeerIp, WholeAnswers},
+    edge::{self, PeerIp, Reject, WholeAnswers},
     media::Media,
     store::meter::Meter,
 };
@@ -27,6 +27,7 @@ pub type Failure = lambda_http::Error;
 pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
     let app = app().await?;
     first_start(&app).await?;
+    let groups = groups.route("/metrics", get(elsewhere));
     let router = edge::finish(groups, Arc::clone(&app))?;
     let handler = service_fn(move |request: lambda_http::Request| {
         let (app, router) = (Arc::clone(&app), router.clone());
@@ -40,6 +41,11 @@ pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
         }
     });
     lambda_http::run(handler).await
+}
+
+/// `GET /metrics`: there is no one process to ask.
+async fn elsewhere() -> Reject {
+    Error::not_found("Metrics are in CloudWatch, namespace Trunkline").code("METRICS_ELSEWHERE").into()
 }
 
 /// The app from the environment, its connections open. For every function, queue consumers included.

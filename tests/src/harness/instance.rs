@@ -2,7 +2,7 @@
 
 use super::client::{Answer, Client};
 use super::tenant::fresh_phone;
-use super::wait::{SOON, eventually, eventually_within};
+use super::wait::{eventually, eventually_within, soon};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ impl Instance {
 
     /// Waits for an event that `wanted` accepts.
     pub async fn wait_event(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.wait_event_within(SOON, what, wanted).await
+        self.wait_event_within(soon(), what, wanted).await
     }
 
     /// The same with another deadline.

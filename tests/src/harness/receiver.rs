@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::wait::{SOON, eventually_within};
+use super::wait::{eventually_within, soon};
 
 /// How a path answers.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl Receiver {
 
     /// Waits for a request to `path` that `wanted` accepts.
     pub async fn wait(&self, path: &str, what: &str, wanted: impl Fn(&Hit) -> bool) -> Hit {
-        self.wait_within(SOON, path, what, wanted).await
+        self.wait_within(soon(), path, what, wanted).await
     }
 
     /// The same with another deadline.
@@ -182,7 +182,7 @@ impl Receiver {
 
     /// Waits until `path` had `count` requests.
     pub async fn wait_count(&self, path: &str, count: usize) -> Vec<Hit> {
-        eventually_within(SOON, &format!("{count} requests at {path}"), async || {
+        eventually_within(soon(), &format!("{count} requests at {path}"), async || {
             let hits = self.hits(path);
             (hits.len() >= count).then_some(hits)
         })

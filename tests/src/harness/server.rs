@@ -4,12 +4,13 @@
 use super::bundle::Bundle;
 use super::client::{Client, Credential};
 use super::process::{Signal, binary, signal, unwatch, watch};
+use shared_aws::Aws;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -49,6 +50,13 @@ enum Running {
 #[must_use]
 pub fn on_aws() -> bool {
     std::env::var("TRUNKLINE_HOME").is_ok_and(|home| home == "aws")
+}
+
+/// Whether an answer says no more than that a process ended in the middle: 503, and behind API Gateway, whose function was
+/// killed, 500.
+#[must_use]
+pub fn cut_off(status: u16) -> bool {
+    status == 503 || (on_aws() && status == 500)
 }
 
 impl Server {
@@ -118,6 +126,18 @@ impl Server {
     pub fn bundle(&mut self) -> &mut Bundle {
         match &mut self.home {
             Home::Bundle(bundle, _) => bundle,
+            Home::Local(_) => panic!("this is not the bundle: TRUNKLINE_HOME=aws"),
+        }
+    }
+
+    /// The bundle's table and queues.
+    ///
+    /// # Panics
+    /// On the local home.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Aws> {
+        match &self.home {
+            Home::Bundle(bundle, _) => bundle.aws(),
             Home::Local(_) => panic!("this is not the bundle: TRUNKLINE_HOME=aws"),
         }
     }

@@ -1,6 +1,6 @@
 //! A client of `/ws`: frames of seed 004 over a WebSocket that is not the server's own.
 
-use super::wait::SOON;
+use super::wait::soon;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl Socket {
     /// # Panics
     /// When nothing does.
     pub async fn next(&mut self) -> Came {
-        self.next_within(SOON).await.expect("nothing came")
+        self.next_within(soon()).await.expect("nothing came")
     }
 
     /// The `data` of the next frame of this type; others before it are passed over.
@@ -145,7 +145,7 @@ impl Socket {
     pub async fn wait(&mut self, kind: &str) -> Value {
         let start = Instant::now();
         loop {
-            match self.next_within(SOON.saturating_sub(start.elapsed())).await {
+            match self.next_within(soon().saturating_sub(start.elapsed())).await {
                 Some(Came::Frame(frame)) if frame["type"] == kind => return frame["data"].clone(),
                 Some(Came::Frame(_)) => {}
                 other => panic!("no {kind}: {other:?}"),
@@ -160,7 +160,7 @@ impl Socket {
     pub async fn closed(&mut self) -> u16 {
         let start = Instant::now();
         loop {
-            match self.next_within(SOON.saturating_sub(start.elapsed())).await {
+            match self.next_within(soon().saturating_sub(start.elapsed())).await {
                 Some(Came::Close(code)) => return code,
                 Some(Came::Frame(_)) => {}
                 None => panic!("the connection stays open"),

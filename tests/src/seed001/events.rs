@@ -117,8 +117,7 @@ async fn an_expired_cursor_is_a_410() {
     instance.wait_event("message_received", |event| event["type"] == "message_received").await;
     // Thirty days do not pass in a test; the rows that they would have taken are taken by hand.
     assert!(server.stop().success());
-    let removed = super::events_table::forget(&server.data_dir(), &instance.id);
-    assert!(removed > 0, "no log entries in the file");
+    assert!(server.forget_events(&instance.id, 1) > 0, "no log entries");
     server.restart();
     let answer = tenant.client.get(&instance.at(&format!("/events?after={after}"))).await;
     answer.refused(410);

@@ -7,7 +7,6 @@ mod contacts;
 mod counted;
 mod deliveries;
 mod events;
-mod events_table;
 mod examples;
 mod history;
 mod idempotency;

@@ -1,7 +1,7 @@
 //! 64 senders into one group over both APIs, `kill -9` in the middle: numbers without gaps, nothing lost, nothing doubled.
 
 use crate::harness::person::encoded;
-use crate::harness::{Person, Server, eventually_within};
+use crate::harness::{Person, Server, cut_off, eventually_within};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ async fn sender(person: Person, group: String, name: usize, stop: Arc<AtomicBool
         let data = loop {
             match person.client.try_send(person.client.request(http::Method::POST, path).json(&body)).await {
                 Ok(answer) if answer.status == 200 => break answer.json()["data"].clone(),
-                Ok(answer) => assert_eq!(answer.status, 503, "{answer}"),
+                Ok(answer) => assert!(cut_off(answer.status), "{answer}"),
                 Err(_) => {}
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -60,18 +60,9 @@ async fn what_nobody_understands_is_kept_and_never_refused() {
     device.wait("sync-status", "", "a callback", |data| (data["last_sync_time"] != "").then_some(())).await;
     device.tell(11010, text(1, "5", "at last")).await;
     device.wait_messages(1).await;
+    let instance = device.data("sync-status", "").await["instance_id"].as_str().expect("an id").to_owned();
     let kept = crate::harness::eventually("everything odd in its view", async || {
-        let database = rusqlite::Connection::open_with_flags(
-            server.data_dir().join("trunkline.db"),
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-        )
-        .expect("the database");
-        let mut rows = database.prepare("SELECT type, data FROM unknown_notifications ORDER BY id").expect("the view");
-        let rows: Vec<(Option<i64>, String)> = rows
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .expect("rows")
-            .map(|row| row.expect("a row"))
-            .collect();
+        let rows = server.unknown_notifications(&instance);
         // 14 callbacks, of which one holds four notifications and one two.
         (rows.len() == 18).then_some(rows)
     })

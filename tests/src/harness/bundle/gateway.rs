@@ -3,6 +3,7 @@
 
 use super::environments::{Environments, Failed};
 use super::runtime;
+use crate::harness::tools::root;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -11,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -20,34 +21,48 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MOST_IN: usize = 10 << 20;
 const MOST_LAMBDA: usize = 6 << 20;
 
-/// Which function has a path: the first prefix that fits, on whole segments. The same as the template's routes, which another
-/// test holds against the code's.
-const ROUTES: &[(&str, &str)] = &[
-    ("/api/auth", "auth"),
-    ("/api/whatsapp", "whatsapp"),
-    ("/api/stats", "stats"),
-    ("/third-party", "third-party"),
-    ("/api/third-party", "third-party"),
-    ("/api/v1/third-party", "third-party"),
-    ("/api/im", "im"),
-    ("/api/v1/im", "im"),
-    ("/callback", "juhe"),
-    ("/api/contacts", "juhe"),
-    ("/api/messages", "juhe"),
-    ("/api/rooms", "juhe"),
-    ("/api/sync-status", "juhe"),
-    ("/api/login", "chat"),
-    ("/api/register", "chat"),
-    ("/api/message", "chat"),
-    ("/api/admin", "admin"),
-    ("/api/webhook", "inbound"),
-    ("/api/forwarders", "inbound"),
-    ("/inbound", "inbound"),
-];
+/// The routes of the template, `(path, whether what lies below is meant, function)`.
+fn routes() -> &'static [(String, bool, String)] {
+    static ROUTES: OnceLock<Vec<(String, bool, String)>> = OnceLock::new();
+    ROUTES.get_or_init(|| {
+        let path = root().join("infra/template.yaml");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let routes: Vec<_> = text.lines().filter_map(route).collect();
+        assert!(routes.len() > 20, "the template's routes are written in another way now");
+        routes
+    })
+}
 
+/// `… RouteKey: 'ANY /api/im/{proxy+}', Target: !Sub 'integrations/${ImIntegration}' …`
+fn route(line: &str) -> Option<(String, bool, String)> {
+    let (_, rest) = line.split_once("RouteKey: 'ANY ")?;
+    let (path, rest) = rest.split_once('\'')?;
+    let (_, rest) = rest.split_once("integrations/${")?;
+    let (name, _) = rest.split_once("Integration}")?;
+    // `ThirdParty` is the function `third-party`.
+    let mut function = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !function.is_empty() {
+            function.push('-');
+        }
+        function.push(letter.to_ascii_lowercase());
+    }
+    Some(match path.strip_suffix("/{proxy+}") {
+        Some(above) => (above.to_owned(), true, function),
+        None => (path.to_owned(), false, function),
+    })
+}
+
+/// The function of a path, as API Gateway chooses it: the full match, then the longest that takes what lies below it, then
+/// `$default`.
 fn function(path: &str) -> &'static str {
-    let fits = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    ROUTES.iter().find(|(prefix, _)| fits(prefix)).map_or("instances", |(_, function)| function)
+    let fits = |(route, below, _): &&(String, bool, String)| match path.strip_prefix(route.as_str()) {
+        Some("") => !below,
+        Some(rest) => *below && rest.len() > 1 && rest.starts_with('/'),
+        None => false,
+    };
+    let best = routes().iter().filter(fits).max_by_key(|(route, ..)| route.len());
+    best.map_or("instances", |(_, _, function)| function)
 }
 
 /// Listens on the port until the task is aborted.

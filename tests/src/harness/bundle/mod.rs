@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 /// Command queues of a bundle.
 const SHARDS: u16 = 4;
 /// Worker processes of a bundle.
-const WORKERS: usize = 1;
+const WORKERS: usize = 2;
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,6 +94,7 @@ impl Bundle {
             let aws = Aws::connect(settings, Arc::new(SystemClock::default()), Arc::new(Meter::default())).await;
             let aws = aws.expect("clients");
             aws.create().await.expect("table and queues");
+            sources::be_quick(&aws).await;
             let made = reqwest::Client::new().put(format!("{}/{bucket}", ministack::endpoint())).send().await;
             assert!(made.expect("an answer").status().is_success(), "no bucket was made");
             aws
@@ -106,6 +107,7 @@ impl Bundle {
             ("MEDIA_URL", format!("s3://{name}/media")),
             ("ENCRYPTION_KEY", "the suite's encryption key".to_owned()),
             ("PUBLIC_URL", format!("http://127.0.0.1:{port}")),
+            ("PUBLIC_WS_URL", format!("ws://127.0.0.1:{port}/ws")),
             // What is open by itself on a developer's machine is not here, and receivers of the tests are on this machine.
             ("REGISTRATION", "open".to_owned()),
             ("THIRD_PARTY_AUTH", "off".to_owned()),

@@ -2,7 +2,7 @@
 
 use super::{QUIET, group, uuid};
 use crate::harness::socket::Came;
-use crate::harness::{SOON, Server, Socket, Tenant};
+use crate::harness::{Server, Socket, Tenant, soon};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -85,7 +85,7 @@ async fn nothing_is_missed_or_doubled_over_kill_9() {
             let mut socket = back(&url, &token, Some(json!({&group: 0}))).await;
             loop {
                 let complete = heard.len() >= expected.load(Ordering::Relaxed);
-                match socket.next_within(if complete { QUIET } else { 2 * SOON }).await {
+                match socket.next_within(if complete { QUIET } else { 2 * soon() }).await {
                     Some(Came::Frame(frame)) if frame["type"] == "message" => {
                         let seq = frame["data"]["messageSeq"].as_u64().expect("a number");
                         heard.push((seq, frame["data"]["id"].as_str().expect("an id").to_owned()));
