@@ -106,6 +106,12 @@ impl Server {
         Client::new(&self.url(), Credential::None)
     }
 
+    /// Who needs no credentials on a developer's machine; elsewhere the administrator's client, since nothing is open there.
+    #[must_use]
+    pub fn developer(&self) -> Client {
+        if on_aws() { self.admin() } else { self.anonymous() }
+    }
+
     /// The administrator's client.
     #[must_use]
     pub fn admin(&self) -> Client {

@@ -12,7 +12,7 @@ async fn outside_open_mode_a_key_is_asked_for() {
         ("JUHE_APP_SECRET", "the-secret"),
         ("JUHE_AUTO_REGISTER", "on"),
     ]);
-    let device = Device::new(&server);
+    let device = Device { client: server.anonymous(), ..Device::new(&server) };
     device.tell(11010, text(1, "5", "hello")).await;
     let ask = async |what: &str, key: Option<&str>, secret: Option<&str>| {
         let mut request = device.client.request(Method::GET, &format!("/api/{what}?guid={}", device.guid));

@@ -48,7 +48,7 @@ async fn client(client: Client, heap: Arc<Mutex<VecDeque<Value>>>, mut dice: Dic
 
 /// Everything that the queries and the view tell of a device.
 async fn state(server: &Server, guid: &str) -> Option<Value> {
-    let device = Device { client: server.anonymous(), guid: guid.to_owned() };
+    let device = Device { client: server.developer(), guid: guid.to_owned() };
     let all = async |what: &str| {
         let mut rows = Vec::new();
         for page in 1.. {
@@ -138,7 +138,7 @@ async fn run(corpus: &[Value], wanted: &Value, seed: u64) {
         (WECOM, json!({"user_id": OWN_WECOM, "name": "me", "corp_id": CORPS[0]})),
         (PERSONAL, json!({"username": OWN_PERSONAL})),
     ] {
-        let device = Device { client: server.anonymous(), guid: guid.to_owned() };
+        let device = Device { client: server.developer(), guid: guid.to_owned() };
         device.tell(11_003, own).await;
         device.tell(11_009, json!({})).await;
     }
@@ -168,7 +168,7 @@ async fn run(corpus: &[Value], wanted: &Value, seed: u64) {
 /// No message is told of twice as the same.
 async fn once_told(server: &Server, guid: &str, seed: u64) {
     let admin = server.admin();
-    let device = Device { client: server.anonymous(), guid: guid.to_owned() };
+    let device = Device { client: server.developer(), guid: guid.to_owned() };
     let sync = device.data("sync-status", "").await;
     assert_eq!((&sync["status"], &sync["connection"]), (&json!("synced"), &json!("connected")), "seed {seed}");
     let id = sync["instance_id"].as_str().expect("id").to_owned();

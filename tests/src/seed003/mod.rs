@@ -30,7 +30,7 @@ impl Device {
     pub(crate) fn new(server: &Server) -> Device {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let guid = format!("guid-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Device { client: server.anonymous(), guid }
+        Device { client: server.developer(), guid }
     }
 
     /// One notification.

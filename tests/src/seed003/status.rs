@@ -148,8 +148,9 @@ async fn a_worker_leaves_the_status_of_a_device_alone() {
         world.tenant.client.get(&path).await.expect(200)["status"] == "connected"
     })
     .await;
-    let kinds: Vec<String> = world.told().await.into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, ["connection_opened"]);
+    let kinds = async || world.told().await.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+    crate::harness::eventually("the opening is told", async || (!kinds().await.is_empty()).then_some(())).await;
+    assert_eq!(kinds().await, ["connection_opened"]);
     world.tenant.client.order(&format!("{path}/logout")).await.expect(200);
     world.wait_status("logged_out").await;
 }
