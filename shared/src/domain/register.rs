@@ -49,6 +49,7 @@ pub fn row(app: &App, new: New) -> Instance {
         credentials: None,
         proxy: None,
         limits: None,
+        watched_until: None,
         deleting: false,
         epoch: 0,
         status: Status::Connecting,

@@ -14,6 +14,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 /// One connection. Dropping it breaks it off without a goodbye.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// What a `closing` frame gave as the code: API Gateway closes with 1000 whatever the reason.
+    closing: Option<u16>,
 }
 
 /// Something that came.
@@ -42,7 +44,7 @@ impl Socket {
         // Small ones: some tests have thousands.
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
         match connect_async_with_config(request, Some(config), true).await {
-            Ok((stream, _)) => Ok(Socket { stream }),
+            Ok((stream, _)) => Ok(Socket { stream, closing: None }),
             Err(Error::Http(answer)) => Err(answer.status().as_u16()),
             Err(error) => panic!("no upgrade: {error}"),
         }
@@ -120,10 +122,16 @@ impl Socket {
                 Err(_) => return None,
                 Ok(None | Some(Err(_))) => return Some(Came::Close(1006)),
                 Ok(Some(Ok(Message::Text(text)))) => {
-                    return Some(Came::Frame(serde_json::from_str(&text).expect("frames are JSON")));
+                    let frame: Value = serde_json::from_str(&text).expect("frames are JSON");
+                    if frame["type"] == "closing" {
+                        self.closing = frame["data"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+                        continue;
+                    }
+                    return Some(Came::Frame(frame));
                 }
                 Ok(Some(Ok(Message::Close(frame)))) => {
-                    return Some(Came::Close(frame.map_or(1005, |frame| frame.code.into())));
+                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    return Some(Came::Close(self.closing.filter(|_| code == 1000).unwrap_or(code)));
                 }
                 Ok(Some(Ok(_))) => {}
             }
