@@ -5,6 +5,7 @@
 //! a client that does not take what waits for it makes posts fail with 429; whoever closes, the code is 1000.
 
 use axum::Router;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -174,9 +175,9 @@ async fn connect(
     State(all): State<Arc<Sockets>>,
     headers: HeaderMap,
     uri: Uri,
-    upgrade: Option<WebSocketUpgrade>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let Some(upgrade) = upgrade else { return StatusCode::UPGRADE_REQUIRED.into_response() };
+    let Ok(upgrade) = upgrade else { return StatusCode::UPGRADE_REQUIRED.into_response() };
     // In the shape of theirs: sixteen characters that end with `=`.
     let id = format!("{:015x}=", all.next.fetch_add(1, Ordering::Relaxed));
     let mut event = event("CONNECT", "$connect", &id);
