@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    clock::Millis,
     error::Result,
     id::{SocketId, UserId},
 };
@@ -103,6 +104,10 @@ pub trait Realtime: Send + Sync + 'static {
     /// Has every open socket of the user look again, at once instead of within a minute, at whether its credential still holds
     /// (else it ends) and which instances it follows. Never fails: who does not hear of it looks a little later.
     async fn look(&self, user: &UserId);
+
+    /// Until when a new instance of the user is to be watched (`domain::watch`); `None`: nobody follows the user's events, or
+    /// whoever does waits for them by itself.
+    async fn watches(&self, user: &UserId) -> Result<Option<Millis>>;
 
     /// Open sockets.
     async fn connections(&self) -> Result<u64>;
@@ -201,6 +206,10 @@ impl Realtime for Hub {
             // Kept for a socket that is busy at the moment.
             socket.look.notify_one();
         }
+    }
+
+    async fn watches(&self, _user: &UserId) -> Result<Option<Millis>> {
+        Ok(None)
     }
 
     async fn connections(&self) -> Result<u64> {

@@ -29,7 +29,7 @@ use crate::{
 /// How long an instance is watched, at least, once somebody signs on.
 const AT_LEAST: Duration = remote::LIFE;
 /// How long it is watched when that is written: so that of many who sign on few have to write.
-const WRITTEN: Duration = Duration::from_secs(remote::LIFE.as_secs() + 3600);
+pub const WRITTEN: Duration = Duration::from_secs(remote::LIFE.as_secs() + 3600);
 /// Rows that are written at the same time.
 const AT_ONCE: usize = 16;
 

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     app::App,
     clock::{Clock, Millis},
+    domain::watch,
     error::Result,
     id::{Ids, SocketId, UserId},
     store::{CommitError, DynQueues, DynStore, Enqueue, Item, Query, Range, Source, Unit, Write, keys},
@@ -121,6 +122,12 @@ impl Realtime for Remote {
         if let Err(error) = looked.await {
             tracing::warn!(%user, %error, "sockets look a little later whether they are still welcome");
         }
+    }
+
+    async fn watches(&self, user: &UserId) -> Result<Option<Millis>> {
+        let now = self.clock.now();
+        let sockets = open(&self.store, now, user).await?;
+        Ok(sockets.iter().any(|socket| socket.events).then(|| now.plus(watch::WRITTEN)))
     }
 
     async fn connections(&self) -> Result<u64> {

@@ -45,7 +45,8 @@ pub struct Sockets {
 
 enum Out {
     Text(String),
-    Close,
+    /// With this code.
+    Close(u16),
 }
 
 impl Sockets {
@@ -94,15 +95,22 @@ impl Sockets {
         let alive = Arc::new(tokio::sync::Notify::new());
         let touch = Arc::clone(&alive);
         let writing = async move {
+            let mut code = 1000;
             while let Some(out) = waiting.recv().await {
-                let Out::Text(text) = out else { break };
-                touch.notify_one();
-                if sink.send(Message::Text(text.into())).await.is_err() {
-                    return;
+                match out {
+                    Out::Text(text) => {
+                        touch.notify_one();
+                        if sink.send(Message::Text(text.into())).await.is_err() {
+                            return;
+                        }
+                    }
+                    Out::Close(why) => {
+                        code = why;
+                        break;
+                    }
                 }
             }
-            let close = CloseFrame { code: 1000, reason: "".into() };
-            drop(sink.send(Message::Close(Some(close))).await);
+            drop(sink.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await);
         };
         let reading = async {
             loop {
@@ -135,11 +143,17 @@ impl Sockets {
                 });
             }
         };
+        let mut writing = std::pin::pin!(writing);
         let code = tokio::select! {
             code = reading => code,
-            () = writing => 1000,
+            () = &mut writing => 1000,
         };
-        self.open().remove(&id);
+        let client = self.open().remove(&id);
+        if let (1001 | 1009, Some(client)) = (code, client) {
+            // Ours to say, if the client takes it.
+            let goodbye = async { tokio::join!(client.send(Out::Close(code)), writing) };
+            drop(tokio::time::timeout(Duration::from_secs(2), goodbye).await);
+        }
         let mut event = event("DISCONNECT", "$disconnect", &id);
         event["requestContext"]["disconnectStatusCode"] = code.into();
         event["requestContext"]["disconnectReason"] = "".into();
@@ -228,7 +242,7 @@ async fn posted(State(all): State<Arc<Sockets>>, Path(id): Path<String>, body: B
 async fn deleted(State(all): State<Arc<Sockets>>, Path(id): Path<String>) -> Response {
     // From here on it is gone; what waits for the client goes out before the close, if the client takes it.
     let Some(client) = all.open().remove(&id) else { return refused(StatusCode::GONE, "GoneException") };
-    tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(2), client.send(Out::Close)).await });
+    tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(2), client.send(Out::Close(1000))).await });
     StatusCode::NO_CONTENT.into_response()
 }
 

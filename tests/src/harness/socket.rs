@@ -1,6 +1,7 @@
 //! A client of `/ws`: frames of seed 004 over a WebSocket that is not the server's own.
 
 use super::wait::soon;
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -8,8 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+/// Bytes of a frame at the most, as API Gateway takes them; larger messages go in several.
+const MOST_FRAME: usize = 32 * 1024;
 
 /// One connection. Dropping it breaks it off without a goodbye.
 pub struct Socket {
@@ -83,7 +89,16 @@ impl Socket {
     /// # Panics
     /// When the connection is broken.
     pub async fn text(&mut self, text: &str) {
-        self.raw(Message::Text(text.into())).await.expect("the server listens");
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        if bytes.len() <= MOST_FRAME {
+            return self.raw(Message::Text(text.into())).await.expect("the server listens");
+        }
+        for start in (0..bytes.len()).step_by(MOST_FRAME) {
+            let end = bytes.len().min(start + MOST_FRAME);
+            let kind = OpCode::Data(if start == 0 { Data::Text } else { Data::Continue });
+            let frame = Frame::message(bytes.slice(start..end), kind, end == bytes.len());
+            self.raw(Message::Frame(frame)).await.expect("the server listens");
+        }
     }
 
     /// Sends a frame of WebSocket's own.
