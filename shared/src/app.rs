@@ -68,6 +68,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The meter that store and queues report to.
     pub meter: Arc<Meter>,
+    /// Pushes to sockets that a gateway holds; `None`: this process holds them.
+    pub realtime: Option<Arc<dyn Realtime>>,
 }
 
 impl App {
@@ -76,7 +78,7 @@ impl App {
     /// Errors: `ENCRYPTION_KEY` missing, or not the one that the stored keyring was wrapped with; `OUTBOUND_ALLOW` wrong; the
     /// store does not answer.
     pub async fn build(config: Config, parts: Parts) -> Result<AppState> {
-        let Parts { store, queues, media, clock, meter } = parts;
+        let Parts { store, queues, media, clock, meter, realtime } = parts;
         let encryption_key = config.encryption_key.as_ref().ok_or_else(|| {
             Error::invalid("ENCRYPTION_KEY", "ENCRYPTION_KEY is required: it protects the stored credentials")
         })?;
@@ -106,14 +108,17 @@ impl App {
             rate,
             calls: Calls::default(),
             im: Box::new(im::backend::Embedded),
-            realtime: Arc::clone(&hub) as Arc<dyn Realtime>,
+            realtime: realtime.unwrap_or_else(|| Arc::clone(&hub) as Arc<dyn Realtime>),
             hub,
             closing: CancellationToken::new(),
         }))
     }
 
-    /// Where the WebSocket is: `PUBLIC_URL` with its scheme exchanged, and `/ws`.
+    /// Where the WebSocket is: `PUBLIC_WS_URL`, or `PUBLIC_URL` with its scheme exchanged, and `/ws`.
     pub fn realtime_url(&self) -> String {
+        if let Some(url) = &self.config.public_ws_url {
+            return url.clone();
+        }
         let url = self.config.public_url();
         // `http` → `ws`, `https` → `wss`.
         let socket = url.strip_prefix("http").map_or_else(|| url.clone(), |rest| format!("ws{rest}"));

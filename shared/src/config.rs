@@ -52,6 +52,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Without a slash at the end.
     pub public_url: Option<String>,
+    /// Where the WebSocket is, if it has an address of its own.
+    pub public_ws_url: Option<String>,
+    /// Where the gateway that holds the sockets is told what to send, without a slash at the end.
+    pub websocket_management_url: Option<String>,
     pub store: StoreKind,
     pub table: String,
     pub queue_prefix: String,
@@ -88,6 +92,16 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     ("LISTEN_ADDR", "127.0.0.1:8070", "Address and port of the HTTP server."),
     ("DATA_DIR", "./data", "Folder of the database, the media and the generated keys."),
     ("PUBLIC_URL", "http://LISTEN_ADDR", "Where clients reach the server; used in links."),
+    (
+        "PUBLIC_WS_URL",
+        "PUBLIC_URL as ws://…/ws",
+        "Where clients reach the WebSocket, if that is another address: API Gateway's.",
+    ),
+    (
+        "WEBSOCKET_MANAGEMENT_URL",
+        "none",
+        "On AWS: where the functions `realtime` and `run-jobs` reach API Gateway's open WebSockets.",
+    ),
     ("STORE", "sqlite", "`sqlite` or `dynamodb`."),
     ("QUEUE", "as STORE", "`sqlite` with STORE=sqlite, `sqs` with STORE=dynamodb."),
     ("TABLE_NAME", "trunkline", "DynamoDB table."),
@@ -240,6 +254,17 @@ impl Config {
         if public_url.as_deref().is_some_and(|url| !is_http(url)) {
             return Err(Error::invalid("PUBLIC_URL", "PUBLIC_URL must be a URL such as https://gateway.example.com"));
         }
+        let public_ws_url = source.get("PUBLIC_WS_URL").map(|url| url.trim_end_matches('/').to_owned());
+        if public_ws_url.as_deref().is_some_and(|url| !is_url(url, &["ws", "wss"])) {
+            return Err(Error::invalid("PUBLIC_WS_URL", "PUBLIC_WS_URL must be a URL such as wss://ws.example.com/ws"));
+        }
+        let websocket_management_url =
+            source.get("WEBSOCKET_MANAGEMENT_URL").map(|url| url.trim_end_matches('/').to_owned());
+        if websocket_management_url.as_deref().is_some_and(|url| !is_http(url)) {
+            let text =
+                "WEBSOCKET_MANAGEMENT_URL must be a URL such as https://id.execute-api.eu-west-1.amazonaws.com/ws";
+            return Err(Error::invalid("WEBSOCKET_MANAGEMENT_URL", text));
+        }
         let cors_origins: Vec<String> = source
             .get("CORS_ORIGINS")
             .map(|list| list.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()).collect())
@@ -272,6 +297,8 @@ impl Config {
             )?,
             data_dir: source.get("DATA_DIR").unwrap_or_else(|| "./data".into()).into(),
             public_url,
+            public_ws_url,
+            websocket_management_url,
             store,
             table: source.get("TABLE_NAME").unwrap_or_else(|| "trunkline".into()),
             queue_prefix: source.get("QUEUE_PREFIX").unwrap_or_else(|| "trunkline-".into()),
@@ -320,7 +347,11 @@ impl Config {
 }
 
 fn is_http(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    is_url(text, &["http", "https"])
+}
+
+fn is_url(text: &str, schemes: &[&str]) -> bool {
+    url::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()) && url.has_host())
 }
 
 /// The robot's URL with its key. `base`: another address than WeCom's.
@@ -387,6 +418,8 @@ mod tests {
             ("JUHE_AUTO_REGISTER = 'yes'", "JUHE_AUTO_REGISTER"),
             ("JUHE_APP_KEY = 'k'", "JUHE_APP_SECRET"),
             ("WECOM_ROBOT_URL = 'nowhere'", "WECOM_ROBOT_URL"),
+            ("PUBLIC_WS_URL = 'https://example.com'", "PUBLIC_WS_URL"),
+            ("WEBSOCKET_MANAGEMENT_URL = 'wss://example.com'", "WEBSOCKET_MANAGEMENT_URL"),
             ("NONSENSE = 1", "NONSENSE"),
             ("ENCRYPTION_KEY = 'short'", "ENCRYPTION_KEY"),
         ] {

@@ -48,6 +48,8 @@ ids! {
     MessageId;
     /// The opaque key of a chat within its instance: 16 characters of base 32.
     ChatKey;
+    /// An open WebSocket: API Gateway's connection id, or a number within the process that holds it.
+    SocketId;
     /// A background job: a ULID.
     JobId;
     /// A scoped API key: same shape as [`UserId`].

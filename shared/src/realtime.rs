@@ -1,5 +1,8 @@
 //! Open sockets: who has one, and how a frame gets to them. What is pushed here is not kept: whoever misses it reads the
 //! channel or the event log.
+//!
+//! [`Hub`] knows the sockets that this process holds. [`remote`] is for sockets that a gateway holds: rows say who has one, and
+//! each has a [`mailbox`] in the job queue.
 
 use std::{
     collections::HashMap,
@@ -13,7 +16,14 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{error::Result, id::UserId};
+use crate::{
+    clock::Millis,
+    error::Result,
+    id::{SocketId, UserId},
+};
+
+pub mod mailbox;
+pub mod remote;
 
 /// Frames that wait for one client at the most; a client that is further behind is disconnected.
 pub const BACKLOG: usize = 256;
@@ -32,27 +42,54 @@ pub struct Frame {
     pub place: Option<Place>,
     /// Of a message: the id that its sender's client gave it.
     pub client_id: Option<Arc<str>>,
-    /// The socket that is not to get it: what it tells came from there. Its [`Subscription::id`].
-    pub except: Option<u64>,
+    /// Of a message: who wrote it.
+    pub from: Option<UserId>,
+    /// The socket that is not to get it: what it tells came from there.
+    pub except: Option<SocketId>,
     /// UTF-8.
     pub text: bytes::Bytes,
 }
 
 impl Frame {
     pub fn new(text: String) -> Self {
-        Self { place: None, client_id: None, except: None, text: text.into() }
+        Self { place: None, client_id: None, from: None, except: None, text: text.into() }
     }
 
     /// The same, for everybody but this socket.
     #[must_use]
-    pub fn except(mut self, socket: Option<u64>) -> Self {
-        self.except = socket;
+    pub fn except(mut self, socket: Option<&SocketId>) -> Self {
+        self.except = socket.cloned();
         self
     }
 
-    pub fn message(place: Place, client_id: &str, text: String) -> Self {
-        Self { place: Some(place), client_id: Some(client_id.into()), except: None, text: text.into() }
+    pub fn message(place: Place, client_id: &str, from: &UserId, text: String) -> Self {
+        let (client_id, from) = (Some(client_id.into()), Some(from.clone()));
+        Self { place: Some(place), client_id, from, except: None, text: text.into() }
     }
+}
+
+/// What became of a frame that was handed to a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    Done,
+    /// There is no such connection any more.
+    Gone,
+    /// The client does not take what waits for it, or the gateway is asked too often.
+    Busy,
+    /// The gateway carries no frame of this size.
+    TooLarge,
+}
+
+/// A gateway that holds sockets for us.
+#[async_trait]
+pub trait Poster: Send + Sync + 'static {
+    /// Hands a frame to the connection.
+    ///
+    /// Errors: the gateway does not answer; the frame may have gone out.
+    async fn post(&self, socket: &SocketId, text: &str) -> Result<Posted>;
+
+    /// Closes the connection. One that is gone is closed.
+    async fn close(&self, socket: &SocketId) -> Result<()>;
 }
 
 /// Pushes to sockets, wherever they are held.
@@ -67,6 +104,10 @@ pub trait Realtime: Send + Sync + 'static {
     /// Has every open socket of the user look again, at once instead of within a minute, at whether its credential still holds
     /// (else it ends) and which instances it follows. Never fails: who does not hear of it looks a little later.
     async fn look(&self, user: &UserId);
+
+    /// Until when a new instance of the user is to be watched (`domain::watch`); `None`: nobody follows the user's events, or
+    /// whoever does waits for them by itself.
+    async fn watches(&self, user: &UserId) -> Result<Option<Millis>>;
 
     /// Open sockets.
     async fn connections(&self) -> Result<u64>;
@@ -83,7 +124,7 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Socket {
-    id: u64,
+    id: SocketId,
     frames: mpsc::Sender<Frame>,
     slow: CancellationToken,
     look: Arc<Notify>,
@@ -95,7 +136,7 @@ pub struct Subscription {
     hub: Arc<Hub>,
     user: UserId,
     /// Names the socket within this process.
-    pub id: u64,
+    pub id: SocketId,
     pub frames: mpsc::Receiver<Frame>,
     /// Cancelled when the socket fell too far behind: it is to be closed.
     pub slow: CancellationToken,
@@ -111,10 +152,10 @@ impl Hub {
         let (sender, frames) = mpsc::channel(BACKLOG);
         let slow = CancellationToken::new();
         let look = Arc::new(Notify::new());
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = SocketId::new(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let mut users = self.users();
         let sockets = users.entry(user.clone()).or_default();
-        sockets.push(Socket { id, frames: sender, slow: slow.clone(), look: Arc::clone(&look) });
+        sockets.push(Socket { id: id.clone(), frames: sender, slow: slow.clone(), look: Arc::clone(&look) });
         let count = sockets.len();
         Subscription { hub: Arc::clone(self), user: user.clone(), id, frames, slow, look, count }
     }
@@ -145,7 +186,7 @@ impl Realtime for Hub {
     async fn push(&self, users: &[UserId], frame: &Frame) -> Result<()> {
         let open = self.users();
         for socket in users.iter().filter_map(|user| open.get(user)).flatten() {
-            if frame.except == Some(socket.id) {
+            if frame.except.as_ref() == Some(&socket.id) {
                 continue;
             }
             if socket.frames.try_send(frame.clone()).is_err() {
@@ -167,6 +208,10 @@ impl Realtime for Hub {
         }
     }
 
+    async fn watches(&self, _user: &UserId) -> Result<Option<Millis>> {
+        Ok(None)
+    }
+
     async fn connections(&self) -> Result<u64> {
         Ok(self.users().values().map(|sockets| sockets.len() as u64).sum())
     }
@@ -186,7 +231,7 @@ mod tests {
             hub.push(std::slice::from_ref(&user), &Frame::new(n.to_string())).await.expect("pushes");
         }
         assert!(!socket.slow.is_cancelled());
-        let others = Frame::new("not for this one".into()).except(Some(socket.id));
+        let others = Frame::new("not for this one".into()).except(Some(&socket.id));
         hub.push(std::slice::from_ref(&user), &others).await.expect("pushes");
         assert!(!socket.slow.is_cancelled());
         hub.push(std::slice::from_ref(&user), &Frame::new("one more".into())).await.expect("pushes");

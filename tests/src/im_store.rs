@@ -54,6 +54,7 @@ impl Scene {
             media: Media::local(folder.path()).expect("a folder"),
             clock: backend.clock(),
             meter,
+            realtime: None,
         };
         let app = App::build(Config::load(&source).expect("loads"), parts).await.expect("builds");
         let mut people = Vec::new();

@@ -3,15 +3,23 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use shared::{
-    Kind, Result,
+    Error, Kind, Result,
     app::App,
     domain::{
         access::{self, Caller, Grant, Presented, Scope, allow_list},
         im::token,
     },
-    id::KeyId,
+    id::{KeyId, SocketId},
     redact::Secret,
 };
+
+/// First characters of sealed credentials.
+const BEARER: &str = "b";
+const API_KEY: &str = "k";
+
+fn context(socket: &SocketId) -> String {
+    format!("socket/{socket}")
+}
 
 /// What a connection showed last, to be looked at again.
 #[derive(Debug, Clone)]
@@ -28,6 +36,26 @@ impl Credential {
     /// A token as frames and query strings have it: whatever a bearer token may be.
     pub(crate) fn token(token: Secret, peer: Option<IpAddr>) -> Self {
         Self::new(Presented::Bearer(token), peer)
+    }
+
+    /// As it may be kept: sealed for this socket.
+    pub(crate) fn seal(&self, app: &App, socket: &SocketId) -> Result<String> {
+        let kind = match self.presented {
+            Presented::Bearer(_) => BEARER,
+            Presented::ApiKey(_) => API_KEY,
+        };
+        app.keyring.seal(&context(socket), format!("{kind}{}", self.text()))
+    }
+
+    /// What [`Credential::seal`] made.
+    pub(crate) fn open(app: &App, socket: &SocketId, sealed: &str, peer: Option<IpAddr>) -> Result<Self> {
+        let text = app.keyring.open_text(&context(socket), sealed)?;
+        let presented = match text.reveal().split_at_checked(1) {
+            Some((BEARER, text)) => Presented::Bearer(Secret::new(text)),
+            Some((API_KEY, text)) => Presented::ApiKey(Secret::new(text)),
+            _ => return Err(Error::internal("a sealed credential is of no kind")),
+        };
+        Ok(Self { presented, peer })
     }
 
     /// Who shows it, read strongly; `None` if it is nobody, or may not be used from here.

@@ -23,9 +23,9 @@ use self::{chats::Chats, events::Events};
 use crate::frame::{self, After};
 
 /// Names of an `after` that are looked up at the same time.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// Stands for everything that an `after` does not name.
-const EVERYTHING_ELSE: &str = "*";
+pub(crate) const EVERYTHING_ELSE: &str = "*";
 
 #[derive(Default)]
 pub(crate) struct Feed {
@@ -38,7 +38,7 @@ pub(crate) struct Feed {
 }
 
 /// What a name of an `after` means.
-enum Named {
+pub(crate) enum Named {
     Chat { key: ChannelKey, tail: u64 },
     Instance(InstanceId),
 }
@@ -132,14 +132,17 @@ impl Feed {
 }
 
 /// An error that the client is told of, with the name that it is about; others end the connection.
-fn owned_up(error: Error, name: &str) -> Result<Error> {
+pub(crate) fn owned_up(error: Error, name: &str) -> Result<Error> {
     if matches!(error.kind, Kind::Unavailable | Kind::Internal) {
         return Err(error);
     }
     Ok(error.field(format!("after.{name}")))
 }
 
-async fn lookup(app: &App, caller: &Caller, followed: &HashSet<InstanceId>, name: &str) -> Result<Named> {
+/// What a name of an `after` means to the caller, who follows these instances.
+///
+/// Errors: there is nothing of this name, or not for the caller.
+pub(crate) async fn lookup(app: &App, caller: &Caller, followed: &HashSet<InstanceId>, name: &str) -> Result<Named> {
     if let Some(id) = name.strip_prefix("single:") {
         return chat(app, caller, Some(Type::Person), id).await;
     }

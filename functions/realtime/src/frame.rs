@@ -263,6 +263,11 @@ pub(crate) fn synced() -> String {
     frame("synced", &json!({}))
 }
 
+/// Why a connection ends, where the gateway that holds it cannot say so itself.
+pub(crate) fn closing(code: u16, reason: &str) -> String {
+    frame("closing", &json!({ "code": code, "reason": reason }))
+}
+
 /// The body of a webhook, and the number that `after` takes.
 pub(crate) fn event(instance: &InstanceId, event: &Event) -> String {
     let mut data = event.webhook_body(instance);

@@ -2,7 +2,8 @@
 //!
 //! The protocol is in parts that know no socket, so that the AWS home's WebSocket API can be a second thin shell around them:
 //! [`frame`] reads and writes frames, [`session`] decides what a frame or the passing of time leads to, [`tracker`] knows what
-//! was sent, [`requests`] asks the domain, [`feed`] brings what is new or was missed. [`socket`] is the local home's shell.
+//! was sent, [`requests`] asks the domain, [`feed`] brings what is new or was missed. [`socket`] is the local home's shell,
+//! [`gateway`] the AWS home's.
 //!
 //! Credentials come in the query (`?token=`, with `after` beside it), in the headers of the upgrade, or in an `auth` frame.
 //! Never in cookies: so a web page of a foreign origin gets nowhere without a token of its own, and origins are not looked at.
@@ -10,6 +11,7 @@
 mod credential;
 mod feed;
 mod frame;
+pub mod gateway;
 mod presence;
 mod requests;
 mod session;

@@ -9,6 +9,7 @@ use shared::{
         access::{Caller, Scope},
         im::{self, ChannelKey, chat, conversation, frames, people},
     },
+    id::SocketId,
     realtime::Place,
 };
 
@@ -36,7 +37,7 @@ pub(crate) async fn message(app: &App, caller: &Caller, draft: chat::Draft) -> R
 }
 
 /// Notes how far the caller has read, and tells the others. `socket`: where that came from.
-pub(crate) async fn read(app: &App, caller: &Caller, asked: MarkRead, socket: Option<u64>) -> Result<Answer> {
+pub(crate) async fn read(app: &App, caller: &Caller, asked: MarkRead, socket: Option<&SocketId>) -> Result<Answer> {
     caller.require_account(Scope::MessagesRead)?;
     app.rate.take(&caller.credential, app.clock.monotonic())?;
     let kind = asked.chat_type.as_deref().map(|text| chat::kind("chatType", text)).transpose()?;

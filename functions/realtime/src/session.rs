@@ -21,7 +21,9 @@ const FRAMES_PER_SECOND: f64 = 100.0;
 const BURST: f64 = 200.0;
 /// Frames that may be wrong at once; one more is forgiven every [`FORGIVEN_EVERY`].
 const ERRORS: f64 = 30.0;
-const FORGIVEN_EVERY: f64 = 2.0;
+pub(crate) const FORGIVEN_EVERY: Duration = Duration::from_secs(2);
+/// The same as a time: errors that take longer to be forgiven are too many.
+pub(crate) const FORBEARANCE: Duration = Duration::from_secs(60);
 
 /// Why we close, and with which code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +154,8 @@ pub(crate) struct Session {
     look_at: Duration,
     frames: Budget,
     errors: Budget,
+    /// Whether an error was the client's.
+    erred: bool,
 }
 
 /// Times are monotonic.
@@ -164,8 +168,21 @@ impl Session {
             ping_at: now + PING_EVERY,
             look_at: now + LOOK_EVERY,
             frames: Budget::new(BURST, FRAMES_PER_SECOND, now),
-            errors: Budget::new(ERRORS, 1.0 / FORGIVEN_EVERY, now),
+            errors: Budget::new(ERRORS, 1.0 / FORGIVEN_EVERY.as_secs_f64(), now),
+            erred: false,
         }
+    }
+
+    /// A session that another process goes on with. `erred`: for how long its errors are not forgiven yet.
+    pub(crate) fn resumed(now: Duration, user: Option<UserId>, erred: Duration) -> Self {
+        let mut session = Self { user, ..Self::new(now) };
+        session.errors.left -= erred.as_secs_f64() / FORGIVEN_EVERY.as_secs_f64();
+        session
+    }
+
+    /// Whether the client made an error since it was [`Session::resumed`].
+    pub(crate) fn has_erred(&self) -> bool {
+        self.erred
     }
 
     /// Whether a frame is taken now; else not before [`Session::wake_at`].
@@ -259,6 +276,7 @@ impl Session {
     pub(crate) fn failed(&mut self, now: Duration, error: &Error, id: Option<&str>) -> Act {
         let text = frame::error(error, id);
         let ours = matches!(error.kind, Kind::Unavailable | Kind::Internal);
+        self.erred |= !ours;
         if ours || self.errors.take(now) { Act::Send(text) } else { Act::Close(Some(text), Goodbye::TooManyErrors) }
     }
 }

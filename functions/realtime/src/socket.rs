@@ -315,7 +315,7 @@ impl Connection {
         let (app, caller) = (&self.app, &open.caller);
         let answered = match request {
             Request::Message(draft) => requests::message(app, caller, *draft).await,
-            Request::Read(asked) => requests::read(app, caller, asked, Some(open.subscription.id)).await,
+            Request::Read(asked) => requests::read(app, caller, asked, Some(&open.subscription.id)).await,
             Request::Presence { users } => requests::presence(app, caller, users).await,
             Request::Sync(after) => return self.resume(after).await,
         };

@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// Logs whose position is remembered: this many in the younger half. A log that is forgotten was quiet for long; what comes
 /// next goes out.
 const YOUNG: usize = 1024;
@@ -17,12 +19,13 @@ const YOUNG: usize = 1024;
 const OWN: usize = 1024;
 
 /// How far a log has been sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
     /// Everything after this, up to `at`, went out on this connection, or need not.
     from: u64,
     at: u64,
     /// What was sent before the client asked to go back: not again.
+    #[serde(default)]
     skip: (u64, u64),
 }
 

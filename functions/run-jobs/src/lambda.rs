@@ -2,17 +2,16 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use shared::{
-    app::AppState,
     clock::Millis,
     store::{GROUP, Queue, Receipt, Received},
 };
 use tokio::time::Instant;
 
-use crate::Hand;
+use crate::{Desk, Hand};
 
 /// Works off the batch. `until`: when the invocation ends; a job that takes longer goes on in a later one. The function's event
 /// source must report batch item failures (`FunctionResponseTypes`).
-pub async fn handle(app: &AppState, event: SqsEvent, until: Option<Instant>) -> SqsBatchResponse {
+pub async fn handle(desk: &Desk, event: SqsEvent, until: Option<Instant>) -> SqsBatchResponse {
     let ids: Vec<(String, String)> = event
         .records
         .iter()
@@ -21,7 +20,7 @@ pub async fn handle(app: &AppState, event: SqsEvent, until: Option<Instant>) -> 
         })
         .collect();
     let hand = Hand { until, acknowledge: false };
-    let unfinished = crate::handle(app, event.records.into_iter().map(received).collect(), hand).await;
+    let unfinished = crate::handle(desk, event.records.into_iter().map(received).collect(), hand).await;
     let mut response = SqsBatchResponse::default();
     for (handle, id) in ids {
         if unfinished.contains(&handle) {

@@ -4,8 +4,9 @@
 
 pub mod lambda;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use realtime::gateway::Gateway;
 use serde_json::json;
 use shared::{
     app::AppState,
@@ -62,12 +63,22 @@ enum Run {
     PutDown,
 }
 
-/// The local loops: work until the app closes.
-pub async fn run(app: AppState) {
-    futures_util::future::join_all((0..CONSUMERS).map(|_| consume(&app))).await;
+/// What jobs are done with. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    pub app: AppState,
+    /// Serves the sockets that a gateway holds; `None` where the process holds them itself.
+    pub gateway: Option<Arc<Gateway>>,
 }
 
-async fn consume(app: &AppState) {
+/// The local loops: work until the app closes.
+pub async fn run(app: AppState) {
+    let desk = Desk { app, gateway: None };
+    futures_util::future::join_all((0..CONSUMERS).map(|_| consume(&desk))).await;
+}
+
+async fn consume(desk: &Desk) {
+    let app = &desk.app;
     while !app.closing.is_cancelled() {
         let received = tokio::select! {
             received = app.queues.receive(Queue::Jobs, AT_ONCE, POLL) => received,
@@ -75,7 +86,7 @@ async fn consume(app: &AppState) {
         };
         match received {
             Ok(messages) => {
-                handle(app, messages, Hand { until: None, acknowledge: true }).await;
+                handle(desk, messages, Hand { until: None, acknowledge: true }).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the job queue does not answer");
@@ -87,7 +98,7 @@ async fn consume(app: &AppState) {
 
 /// Works off a batch: groups side by side, the messages of a group in order. Returns the handles of those that were not
 /// finished, for a Lambda's answer; they were given back.
-pub async fn handle(app: &AppState, messages: Vec<Received>, hand: Hand) -> Vec<String> {
+pub async fn handle(desk: &Desk, messages: Vec<Received>, hand: Hand) -> Vec<String> {
     let mut groups: Vec<(String, Vec<Received>)> = Vec::new();
     for message in messages {
         let line = line(&message.group);
@@ -97,10 +108,10 @@ pub async fn handle(app: &AppState, messages: Vec<Received>, hand: Hand) -> Vec<
         }
     }
     let work = groups.into_iter().map(|(_, messages)| {
-        let app = app.clone();
+        let desk = desk.clone();
         // A task of its own: a panic is caught there, and is a failure of this group only.
         let handles: Vec<String> = messages.iter().map(|message| message.receipt.handle.clone()).collect();
-        let task = tokio::spawn(async move { group(&app, messages, hand).await });
+        let task = tokio::spawn(async move { group(&desk, messages, hand).await });
         async move { task.await.unwrap_or(handles) }
     });
     futures_util::future::join_all(work).await.into_iter().flatten().collect()
@@ -115,7 +126,8 @@ fn line(group: &str) -> &str {
     }
 }
 
-async fn group(app: &AppState, messages: Vec<Received>, hand: Hand) -> Vec<String> {
+async fn group(desk: &Desk, messages: Vec<Received>, hand: Hand) -> Vec<String> {
+    let app = &desk.app;
     let mut left = messages.as_slice();
     while let Some(first) = left.first() {
         let (done, result) = match together(left) {
@@ -124,7 +136,7 @@ async fn group(app: &AppState, messages: Vec<Received>, hand: Hand) -> Vec<Strin
             Together::FanOut(channel, seqs) => {
                 (seqs.len(), im::fan_out::run(app, &channel, &seqs).await.map(|()| Run::Over))
             }
-            Together::No => (1, one(app, first, hand).await),
+            Together::No => (1, one(desk, first, hand).await),
         };
         let pause = match result {
             Ok(Run::Over) => {
@@ -197,17 +209,22 @@ fn together(messages: &[Received]) -> Together {
 }
 
 /// Does one piece of work. An error is a fault of ours: the message comes back.
-async fn one(app: &AppState, message: &Received, hand: Hand) -> Result<Run> {
+async fn one(desk: &Desk, message: &Received, hand: Hand) -> Result<Run> {
     let body: Body = message.decode()?;
     match body.job {
-        Some(id) => watched(app, message, &id, body.work, hand).await,
-        None => background(app, body.work).await.map(|()| Run::Over),
+        Some(id) => watched(&desk.app, message, &id, body.work, hand).await,
+        None => background(desk, message, body.work).await.map(|()| Run::Over),
     }
 }
 
 /// Work that nobody waits for.
-async fn background(app: &AppState, work: Work) -> Result<()> {
+async fn background(desk: &Desk, message: &Received, work: Work) -> Result<()> {
+    let app = &desk.app;
     match work {
+        Work::Socket { .. } | Work::SocketEvents { .. } | Work::SocketsGone { .. } => match &desk.gateway {
+            Some(gateway) => gateway.work(work, message.receives).await,
+            None => Err(Error::internal("no gateway holds sockets for this process")),
+        },
         Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, &[seq]).await,
         Work::Juhe(delivery) => juhe::apply::run(app, &[*delivery]).await,
         Work::JuheOwn { instance, own, after } => juhe::apply::claim_own(app, &instance, &own, after).await,
@@ -262,7 +279,13 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work, han
                 }
             }
         }
-        Work::Juhe(_) | Work::JuheOwn { .. } | Work::ImFanOut { .. } | Work::ImDisband { .. } => {
+        Work::Juhe(_)
+        | Work::JuheOwn { .. }
+        | Work::ImFanOut { .. }
+        | Work::ImDisband { .. }
+        | Work::Socket { .. }
+        | Work::SocketEvents { .. }
+        | Work::SocketsGone { .. } => {
             Err(Error::internal("nobody waits for this work"))
         }
     };

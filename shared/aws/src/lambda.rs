@@ -14,6 +14,7 @@ use shared::{
     domain::{calls, user},
     edge::{self, PeerIp, Reject, WholeAnswers},
     media::Media,
+    realtime::remote::Remote,
     store::meter::Meter,
 };
 use tracing_subscriber::EnvFilter;
@@ -59,7 +60,8 @@ pub async fn app() -> Result<AppState> {
     let media = media(&config)?;
     let aws = connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
     aws.warm().await?;
-    App::build(config, Parts { store: aws.clone(), queues: aws, media, clock, meter }).await
+    let realtime = Remote::new(aws.clone(), aws.clone(), Arc::clone(&clock));
+    App::build(config, Parts { store: aws.clone(), queues: aws, media, clock, meter, realtime: Some(realtime) }).await
 }
 
 /// Store and queues as the configuration names them.

@@ -11,6 +11,7 @@
 //! | `search` | keyword search: a bounded, filtered read |
 //! | `queues`, `send`, `dead` | SQS: receiving, sending, dead letters |
 //! | `emf` | metrics, as lines of the log |
+//! | `sockets` | the WebSockets that API Gateway holds |
 //! | `lambda` | starting a Lambda function |
 //! | `admin` | making and dropping table and queues, for local work and tests |
 
@@ -28,6 +29,7 @@ mod query;
 mod queues;
 mod search;
 mod send;
+pub mod sockets;
 mod transact;
 mod update;
 mod write;

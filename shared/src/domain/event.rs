@@ -15,6 +15,7 @@ use crate::{
         endpoint,
         instance::Instance,
         message::{self, Message},
+        watch,
     },
     error::Result,
     id::InstanceId,
@@ -177,6 +178,11 @@ pub fn dispatches(instance: &Instance, entries: &[NewEntry], append: usize) -> V
             let stamp = Some(Stamp { append, entry: index });
             out.push(dispatch(&instance.id, &endpoint, entry.chat.as_deref(), 0, stamp));
         }
+    }
+    if instance.watched_until.is_some() && !entries.is_empty() {
+        // One for all of them: sockets read on to the log's end.
+        let stamp = Some(Stamp { append, entry: entries.len() - 1 });
+        out.push(watch::grown(&instance.id, "", stamp));
     }
     out
 }

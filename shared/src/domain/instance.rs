@@ -127,6 +127,9 @@ pub struct Instance {
     pub proxy: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Until when sockets that a gateway holds may follow its events (`domain::watch`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_until: Option<Millis>,
     /// Set by a DELETE: from then on the instance does not exist for users.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,

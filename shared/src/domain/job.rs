@@ -12,7 +12,8 @@ use crate::{
     connector::{Action, Command, Request},
     domain::{endpoint, im::ChannelKey, instance::Instance, juhe::intake::Delivery},
     error::{Error, Kind, Result},
-    id::{InstanceId, JobId, UserId},
+    id::{InstanceId, JobId, SocketId, UserId},
+    realtime::mailbox::Note,
     store::{Change, CommitError, Cond, Cursor, Doc, Enqueue, Item, Queue, Read, Unit, Write, keys},
 };
 
@@ -84,6 +85,12 @@ pub enum Work {
     JuheOwn { instance: InstanceId, own: String, after: Option<Cursor> },
     /// Bring message `seq` of an IM channel to its members.
     ImFanOut { channel: ChannelKey, seq: u64 },
+    /// Do something for a socket that a gateway holds.
+    Socket { socket: SocketId, note: Box<Note> },
+    /// Tell the sockets that follow an instance that its log has grown; `seq`: how far.
+    SocketEvents { instance: InstanceId, seq: u64 },
+    /// Tell the peers of a user that the user is gone, if that is so.
+    SocketsGone { user: UserId },
     /// Remove what the members of a deleted group have of it.
     ImDisband { channel: ChannelKey },
 }

@@ -29,3 +29,4 @@ pub mod stats;
 pub mod timer;
 pub mod user;
 pub mod view;
+pub mod watch;

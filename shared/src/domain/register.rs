@@ -49,6 +49,7 @@ pub fn row(app: &App, new: New) -> Instance {
         credentials: None,
         proxy: None,
         limits: None,
+        watched_until: None,
         deleting: false,
         epoch: 0,
         status: Status::Connecting,
@@ -80,7 +81,9 @@ pub struct Claim {
 /// Makes the instance durable and has it started. The same id again, of the same user: the first row counts and is answered.
 ///
 /// Errors: [`Claim::taken`]; `INSTANCE_EXISTS` if the id is another's.
-pub async fn create(app: &App, instance: Instance, claim: Option<Claim>) -> Result<Instance> {
+pub async fn create(app: &App, mut instance: Instance, claim: Option<Claim>) -> Result<Instance> {
+    // Who follows the user's events follows this instance's from the first.
+    instance.watched_until = app.realtime.watches(&instance.user_id).await?;
     let start = Command::new(instance.id.clone(), Action::Start);
     let unit = Unit {
         writes: vec![

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     clock::Millis,
+    domain::job::{self, Work},
     error::Result,
     id::InstanceId,
     store::{Enqueue, Item, Key, Query, Queue, Read, Unit, Write, keys},
@@ -31,6 +32,8 @@ pub enum Timer {
     Probe { instance: InstanceId, endpoint: String, attempt: u32 },
     /// Queue a message that was to be sent later; `message` is its sort key.
     Send { instance: InstanceId, message: String },
+    /// Queue background work. `group`: see [`job::background`].
+    Work { group: String, work: Box<Work> },
 }
 
 /// Body of a timer message and of a waiting row.
@@ -63,6 +66,12 @@ fn message(waiting: &Waiting, delay: Duration) -> Result<Enqueue> {
         return Err(crate::Error::internal("a timer is an object"));
     };
     Ok(Enqueue { queue: Queue::Timers, group: String::new(), dedup: String::new(), body, delay, stamp: None })
+}
+
+/// Queues background work whose time has come, as part of `unit`. A repeat is done again.
+pub fn begin(app: &App, unit: &mut Unit, group: &str, work: &Work) -> Result<()> {
+    unit.enqueue.push(job::background(group.to_owned(), format!("{group}/{}", app.ids.ulid()), work.clone())?);
+    Ok(())
 }
 
 /// Turns the rows of all buckets up to the next one into queue messages, beginning with the bucket that was current at the

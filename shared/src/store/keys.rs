@@ -5,7 +5,7 @@
 use super::Key;
 use crate::{
     clock::Millis,
-    id::{ChatKey, InstanceId, JobId, KeyId, MessageId, UserId},
+    id::{ChatKey, InstanceId, JobId, KeyId, MessageId, SocketId, UserId},
 };
 
 /// Sort key of items that are alone in their partition.
@@ -346,6 +346,53 @@ pub fn im_instance(user: &UserId) -> Key {
 /// A bot of a user, by the hash of its name.
 pub fn bot(owner: &UserId, name_hash: &str) -> Key {
     Key::new(format!("U#{owner}"), format!("bot#{name_hash}"))
+}
+
+// WebSockets that a gateway holds for us
+
+/// What is known of a connection, from its opening on.
+pub fn socket(id: &SocketId) -> Key {
+    Key::new(socket_rows(id), ONLY)
+}
+
+/// Everything that is known of a connection.
+pub fn socket_rows(id: &SocketId) -> String {
+    format!("WC#{id}")
+}
+
+/// How far an IM channel was sent on a connection.
+pub fn socket_channel(id: &SocketId, channel: &str) -> Key {
+    Key::new(socket_rows(id), format!("ch#{channel}"))
+}
+
+/// How far the events of an instance were sent on a connection that follows them.
+pub fn socket_events(id: &SocketId, instance: &InstanceId) -> Key {
+    Key::new(socket_rows(id), format!("{SOCKET_EVENTS}{instance}"))
+}
+
+/// Prefix of the sort keys of [`socket_events`].
+pub const SOCKET_EVENTS: &str = "ev#";
+
+/// A message that was sent on this connection, by its client's number: it is acknowledged there, and not pushed.
+pub fn socket_own(id: &SocketId, number_hash: &str) -> Key {
+    Key::new(socket_rows(id), format!("own#{number_hash}"))
+}
+
+/// The connections on which a user has signed on.
+pub fn sockets_of(user: &UserId) -> String {
+    format!("WS#{user}")
+}
+
+pub fn socket_of(user: &UserId, id: &SocketId) -> Key {
+    Key::new(sockets_of(user), id.as_str())
+}
+
+/// Index partition of all connections that users have signed on with, by their end at the latest.
+pub const ALL_SOCKETS: &str = "LW";
+
+/// That the peers of a user were told that the user is there.
+pub fn presence(user: &UserId) -> Key {
+    Key::new(format!("WP#{user}"), ONLY)
 }
 
 // Devices of the aggregation service (seed 003)

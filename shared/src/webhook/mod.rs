@@ -166,6 +166,11 @@ impl Courier {
                 send::release(&self.app, instance, message).await?;
                 self.acknowledge(receipt).await?;
             }
+            Timer::Work { group, work } => {
+                let mut unit = Unit { done: receipt, ..Unit::default() };
+                timer::begin(&self.app, &mut unit, group, work)?;
+                self.app.store.commit(unit).await?;
+            }
         }
         Ok(Handled::Done)
     }

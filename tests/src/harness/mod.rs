@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod client;
 pub mod envelope;
+pub mod gateway_ws;
 pub mod instance;
 pub mod ministack;
 pub mod person;

@@ -1,6 +1,7 @@
 //! A client of `/ws`: frames of seed 004 over a WebSocket that is not the server's own.
 
 use super::wait::soon;
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -8,12 +9,19 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+/// Bytes of a frame at the most, as API Gateway takes them; larger messages go in several.
+const MOST_FRAME: usize = 32 * 1024;
 
 /// One connection. Dropping it breaks it off without a goodbye.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// What a `closing` frame gave as the code: API Gateway closes with 1000 whatever the reason.
+    closing: Option<u16>,
 }
 
 /// Something that came.
@@ -42,7 +50,7 @@ impl Socket {
         // Small ones: some tests have thousands.
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
         match connect_async_with_config(request, Some(config), true).await {
-            Ok((stream, _)) => Ok(Socket { stream }),
+            Ok((stream, _)) => Ok(Socket { stream, closing: None }),
             Err(Error::Http(answer)) => Err(answer.status().as_u16()),
             Err(error) => panic!("no upgrade: {error}"),
         }
@@ -81,7 +89,16 @@ impl Socket {
     /// # Panics
     /// When the connection is broken.
     pub async fn text(&mut self, text: &str) {
-        self.raw(Message::Text(text.into())).await.expect("the server listens");
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        if bytes.len() <= MOST_FRAME {
+            return self.raw(Message::Text(text.into())).await.expect("the server listens");
+        }
+        for start in (0..bytes.len()).step_by(MOST_FRAME) {
+            let end = bytes.len().min(start + MOST_FRAME);
+            let kind = OpCode::Data(if start == 0 { Data::Text } else { Data::Continue });
+            let frame = Frame::message(bytes.slice(start..end), kind, end == bytes.len());
+            self.raw(Message::Frame(frame)).await.expect("the server listens");
+        }
     }
 
     /// Sends a frame of WebSocket's own.
@@ -120,10 +137,16 @@ impl Socket {
                 Err(_) => return None,
                 Ok(None | Some(Err(_))) => return Some(Came::Close(1006)),
                 Ok(Some(Ok(Message::Text(text)))) => {
-                    return Some(Came::Frame(serde_json::from_str(&text).expect("frames are JSON")));
+                    let frame: Value = serde_json::from_str(&text).expect("frames are JSON");
+                    if frame["type"] == "closing" {
+                        self.closing = frame["data"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+                        continue;
+                    }
+                    return Some(Came::Frame(frame));
                 }
                 Ok(Some(Ok(Message::Close(frame)))) => {
-                    return Some(Came::Close(frame.map_or(1005, |frame| frame.code.into())));
+                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    return Some(Came::Close(self.closing.filter(|_| code == 1000).unwrap_or(code)));
                 }
                 Ok(Some(Ok(_))) => {}
             }

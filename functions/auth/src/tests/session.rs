@@ -31,7 +31,7 @@ async fn several_processes_make_one_administrator() {
     let starts = (0..4).map(async |_| {
         let media = app::local_media(&config).expect("a folder");
         let parts =
-            Parts { store: sqlite.clone(), queues: sqlite.clone(), media, clock: clock.clone(), meter: meter.clone() };
+            Parts { store: sqlite.clone(), queues: sqlite.clone(), media, clock: clock.clone(), meter: meter.clone(), realtime: None };
         let app = App::build(config.clone(), parts).await.expect("builds");
         let first = user::bootstrap(&app).await.expect("starts");
         (app, first)
@@ -57,7 +57,7 @@ async fn another_encryption_key_is_refused_at_start() {
     let meter = Arc::new(Meter::default());
     let sqlite = shared_local::Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
     let media = app::local_media(&config).expect("a folder");
-    let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter };
+    let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter, realtime: None };
     let error = App::build(config, parts).await.err().expect("refused");
     assert_eq!(error.field.as_deref(), Some("ENCRYPTION_KEY"));
 }

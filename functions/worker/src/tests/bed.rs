@@ -59,7 +59,7 @@ impl Bed {
         let config = Config::load(&source).expect("is valid");
         let (store, queues): (DynStore, DynQueues) = (chaos.clone(), chaos.clone());
         let media = Media::local(&dir.path().join("media")).expect("a folder");
-        let app = App::build(config, Parts { store, queues, media, clock, meter }).await.expect("builds");
+        let app = App::build(config, Parts { store, queues, media, clock, meter, realtime: None }).await.expect("builds");
         Self { _dir: dir, app, chaos, worker: None }
     }
 
@@ -111,6 +111,7 @@ impl Bed {
             credentials: None,
             proxy: None,
             limits: None,
+            watched_until: None,
             deleting: false,
             epoch: 0,
             status: Status::Connecting,

@@ -53,7 +53,7 @@ impl Home {
         let (clock, meter) = (Arc::new(SystemClock::default()), Arc::new(Meter::default()));
         let sqlite = Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
         let media = app::local_media(&config).expect("a folder");
-        let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter };
+        let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter, realtime: None };
         Self { app: App::build(config, parts).await.expect("builds"), folder }
     }
 
@@ -118,6 +118,7 @@ impl Home {
             credentials: Some(format!("{HUSH} credentials")),
             proxy: Some(format!("{HUSH} proxy")),
             limits: None,
+            watched_until: None,
             deleting: false,
             epoch: 1,
             status: Status::QrReceived,

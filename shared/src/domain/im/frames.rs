@@ -9,7 +9,7 @@ use crate::{
     app::App,
     domain::user::{self, User},
     error::Result,
-    id::UserId,
+    id::{SocketId, UserId},
     realtime::{Frame, Place},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn message(channel: &ChannelKey, message: &Message, sender: &User, kind: Type, to: &str) -> Frame {
     let data = fan_out::view(message, sender, kind, to);
     let text = json!({ "type": "message", "data": data }).to_string();
-    Frame::message(Place { channel: channel.as_str().into(), seq: message.seq }, message.client_id(), text)
+    Frame::message(Place { channel: channel.as_str().into(), seq: message.seq }, message.client_id(), &sender.id, text)
 }
 
 /// The frames of messages of one channel, in order, as they were pushed when the messages were new. None for a group that is
@@ -63,7 +63,7 @@ pub async fn mark_read(
     user: &User,
     channel: &Channel,
     upto: Option<u64>,
-    except: Option<u64>,
+    except: Option<&SocketId>,
 ) -> Result<u64> {
     let tail = app.im.tail(app, &channel.key).await?;
     let upto = upto.map_or(tail, |upto| upto.min(tail));

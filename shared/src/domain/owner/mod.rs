@@ -47,7 +47,7 @@ use crate::{
         endpoint,
         event::{self, Kind},
         instance::{self, Instance, Status},
-        stats,
+        stats, watch,
     },
     error::{Error, Result},
     id::{ChatKey, InstanceId},
@@ -152,11 +152,15 @@ impl Owner {
         Arc::clone(&self.instance.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the settings again. `None`: the row is gone.
+    /// Reads the settings again. `None`: the row is gone. Sockets that follow the events from now on (`domain::watch`) are told
+    /// to read the log: what was appended before this was not told.
     pub async fn reload(&self) -> Result<Option<Arc<Instance>>> {
         let Some(item) = self.app.store.get(&keys::instance(&self.id), Read::Strong).await? else { return Ok(None) };
         let fresh = Arc::new(item.into::<Instance>()?);
         *self.instance.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        if fresh.watched_until.is_some() {
+            self.app.queues.send(vec![watch::grown(&self.id, &self.app.ids.ulid(), None)]).await?;
+        }
         Ok(Some(fresh))
     }
 

@@ -1,6 +1,7 @@
 //! API Gateway's HTTP API: a request becomes an event of payload format 2.0 for the function whose route it is, and the
 //! function's answer the response. With its limits: 30 s, 10 MB in; Lambda's 6 MB both ways.
 
+use super::super::gateway_ws::Sockets;
 use super::environments::{Environments, Failed};
 use super::runtime;
 use crate::harness::tools::root;
@@ -20,6 +21,18 @@ use tokio::task::JoinHandle;
 const LIMIT: Duration = Duration::from_secs(30);
 const MOST_IN: usize = 10 << 20;
 const MOST_LAMBDA: usize = 6 << 20;
+
+/// The WebSocket API of the same deployment: its client, too, waits 29 s at most.
+pub(super) fn sockets(environments: &Arc<Environments>) -> Arc<Sockets> {
+    let environments = Arc::clone(environments);
+    Sockets::new(Arc::new(move |function, event| {
+        let environments = Arc::clone(&environments);
+        Box::pin(async move {
+            let answer = environments.invoke(function, &event, Duration::from_secs(29)).await;
+            answer.map_err(|failed| format!("{failed:?}"))
+        })
+    }))
+}
 
 /// The routes of the template, `(path, whether what lies below is meant, function)`.
 fn routes() -> &'static [(String, bool, String)] {
@@ -66,9 +79,9 @@ fn function(path: &str) -> &'static str {
 }
 
 /// Listens on the port until the task is aborted.
-pub(super) async fn open(port: u16, environments: Arc<Environments>) -> JoinHandle<()> {
+pub(super) async fn open(port: u16, environments: Arc<Environments>, sockets: Arc<Sockets>) -> JoinHandle<()> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the bundle's port");
-    let routes = axum::Router::new().fallback(call).with_state(environments);
+    let routes = axum::Router::new().fallback(call).with_state(environments).merge(sockets.routes());
     runtime().spawn(async move { axum::serve(listener, routes).await.expect("serves") })
 }
 

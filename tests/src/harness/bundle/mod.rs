@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `environments` | Lambda: the runtime API, and execution environments that start when needed and are frozen in between |
 //! | `gateway` | the HTTP API: requests as events of payload format 2.0 |
+//! | `super::gateway_ws` | the WebSocket API |
 //! | `sources` | the event source mappings from SQS, and the schedule |
 //!
 //! It exists because emulators of these need containers, or a tenth of a second an invocation; the template itself is deployed
@@ -16,6 +17,7 @@ mod sources;
 
 pub use environments::{Environments, Failed};
 
+use super::gateway_ws::Sockets;
 use super::ministack;
 use super::process::{Signal, binary, signal, unwatch, watch};
 use super::server::{answers, free_port};
@@ -46,6 +48,8 @@ pub type Env = Vec<(String, String)>;
 pub struct Bundle {
     aws: Arc<Aws>,
     environments: Arc<Environments>,
+    /// The clients' connections outlive the functions.
+    sockets: Arc<Sockets>,
     env: Env,
     log: PathBuf,
     port: u16,
@@ -108,6 +112,7 @@ impl Bundle {
             ("ENCRYPTION_KEY", "the suite's encryption key".to_owned()),
             ("PUBLIC_URL", format!("http://127.0.0.1:{port}")),
             ("PUBLIC_WS_URL", format!("ws://127.0.0.1:{port}/ws")),
+            ("WEBSOCKET_MANAGEMENT_URL", format!("http://127.0.0.1:{port}/ws")),
             // What is open by itself on a developer's machine is not here, and receivers of the tests are on this machine.
             ("REGISTRATION", "open".to_owned()),
             ("THIRD_PARTY_AUTH", "off".to_owned()),
@@ -122,7 +127,8 @@ impl Bundle {
         .to_vec();
         all.extend_from_slice(env);
         let environments = Environments::new(all.clone(), log);
-        Bundle { aws, environments, env: all, log: log.to_owned(), port, workers: Vec::new(), tasks: Vec::new() }
+        let sockets = gateway::sockets(&environments);
+        Bundle { aws, environments, sockets, env: all, log: log.to_owned(), port, workers: Vec::new(), tasks: Vec::new() }
     }
 
     /// Opens the HTTP API, connects the queues, and starts the workers; returns when those are ready.
@@ -131,7 +137,8 @@ impl Bundle {
     /// When a worker does not become ready in time.
     pub fn launch(&mut self) {
         let (port, environments) = (self.port, Arc::clone(&self.environments));
-        let gateway = wait(async move { gateway::open(port, environments).await });
+        let sockets = Arc::clone(&self.sockets);
+        let gateway = wait(async move { gateway::open(port, environments, sockets).await });
         self.tasks.push(gateway);
         self.tasks.extend(sources::connect(&self.aws, &self.environments));
         for _ in 0..WORKERS {

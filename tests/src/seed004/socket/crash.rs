@@ -2,7 +2,7 @@
 
 use super::{QUIET, group, uuid};
 use crate::harness::socket::Came;
-use crate::harness::{Server, Socket, Tenant, soon};
+use crate::harness::{Server, Socket, Tenant, eventually_within, soon};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,6 +102,9 @@ async fn nothing_is_missed_or_doubled_over_kill_9() {
     };
     for round in 0..ROUNDS {
         tokio::time::sleep(Duration::from_millis(900 + 170 * round as u64)).await;
+        // Where a start takes longer, so does the load.
+        let some = |acked: &Arc<Mutex<Vec<_>>>| acked.lock().expect("no panic").len() >= 6 * (round + 1);
+        eventually_within(2 * soon(), "some messages", async || some(&acked).then_some(())).await;
         server.kill();
         server = tokio::task::spawn_blocking(move || {
             server.restart();

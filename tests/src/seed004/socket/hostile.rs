@@ -1,6 +1,7 @@
 //! Frames that are none, too many of them, and clients that do not read.
 
 use super::{column, group, online, uuid};
+use crate::harness::server::on_aws;
 use crate::harness::socket::Came;
 use crate::harness::{Server, Socket, Tenant, shared};
 use serde_json::json;
@@ -114,7 +115,9 @@ async fn a_client_that_does_not_read_is_let_go_and_the_others_go_on() {
             Came::Close(code) => end = Some(code),
         }
     }
-    assert!(last < 500 && matches!(end, Some(1013 | 1006)), "{last} {end:?}");
+    // API Gateway has one code for all ends, and who does not read is not told ours before it.
+    let told = matches!(end, Some(1013 | 1006)) || (on_aws() && end == Some(1000));
+    assert!(last < 500 && told, "{last} {end:?}");
     // It comes back and has the rest.
     let mut back = Socket::auth(&server.url(), &bob.api_key, Some(&json!({&group: last}))).await;
     let mut rest = Vec::new();
