@@ -12,8 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    crypto::{self, Keyring, Wrapped},
-    domain::{calls::Calls, im, login::Passwords},
+    crypto::{self, Keyring},
+    domain::{
+        calls::Calls,
+        im,
+        login::Passwords,
+        rotation::{self, Given, Looked, Secrets},
+    },
     edge::rate::RateLimiter,
     error::{Error, Result},
     guard::{Guard, Policy},
@@ -21,7 +26,7 @@ use crate::{
     media::Media,
     realtime::{Hub, Realtime},
     redact::Secret,
-    store::{CommitError, DynQueues, DynStore, Item, Read, Unit, Write, keys, meter::Meter},
+    store::{DynQueues, DynStore, meter::Meter},
 };
 
 /// What handlers get through axum's state.
@@ -35,6 +40,9 @@ pub struct App {
     pub store: DynStore,
     pub queues: DynQueues,
     pub keyring: Keyring,
+    pub secrets: Option<Arc<dyn Secrets>>,
+    /// When the keyring was last looked at.
+    pub looked: Looked,
     pub media: Media,
     /// The one door out, for URLs that users gave.
     pub guard: Guard,
@@ -70,6 +78,8 @@ pub struct Parts {
     pub meter: Arc<Meter>,
     /// Pushes to sockets that a gateway holds; `None`: this process holds them.
     pub realtime: Option<Arc<dyn Realtime>>,
+    /// Where settings that may change come from; `None`: they do not.
+    pub secrets: Option<Arc<dyn Secrets>>,
 }
 
 impl App {
@@ -78,29 +88,25 @@ impl App {
     /// Errors: `ENCRYPTION_KEY` missing, or not the one that the stored keyring was wrapped with; `OUTBOUND_ALLOW` wrong; the
     /// store does not answer.
     pub async fn build(config: Config, parts: Parts) -> Result<AppState> {
-        let Parts { store, queues, media, clock, meter, realtime } = parts;
-        let encryption_key = config.encryption_key.as_ref().ok_or_else(|| {
-            Error::invalid("ENCRYPTION_KEY", "ENCRYPTION_KEY is required: it protects the stored credentials")
-        })?;
-        let mut keyring = load_keyring(&store, encryption_key).await?;
-        if let Some(secrets) = &config.jwt_secret {
-            let secrets: Vec<&str> = secrets.reveal().split(',').map(str::trim).collect();
-            keyring = keyring.with_jwt_secrets(&secrets);
-        }
+        let Parts { store, queues, media, clock, meter, realtime, secrets } = parts;
+        let keyring = rotation::open(&store, &Given::of(&config)?, clock.now()).await?;
         let policy: Policy = config.outbound_allow().parse().map_err(|error: Error| error.field("OUTBOUND_ALLOW"))?;
         let guard = Guard::new(policy)?;
         let rate = RateLimiter::new(config.rate_limit);
         let ids = Ids::default();
+        let started = clock.monotonic();
         let hub = Arc::new(Hub::default());
         Ok(Arc::new(Self {
             config,
-            started: clock.monotonic(),
+            started,
             clock,
             run: ids.ulid(),
             ids,
             store,
             queues,
             keyring,
+            secrets,
+            looked: Looked::at(started),
             media,
             guard,
             meter,
@@ -124,37 +130,6 @@ impl App {
         let socket = url.strip_prefix("http").map_or_else(|| url.clone(), |rest| format!("ws{rest}"));
         format!("{socket}/ws")
     }
-}
-
-/// Opens the stored keyring, or makes and stores one. Several processes may start at once: the first to store wins.
-async fn load_keyring(store: &DynStore, encryption_key: &Secret) -> Result<Keyring> {
-    if let Some(item) = store.get(&keys::keyring(), Read::Strong).await? {
-        return open_keyring(item, encryption_key);
-    }
-    let (keyring, wrapped) = Keyring::generate(encryption_key)?;
-    let item = Item::new(keys::keyring(), &wrapped)?;
-    match store.commit(Unit::write(Write::create(item))).await {
-        Ok(_) => Ok(keyring),
-        Err(CommitError::Conflict { .. }) => {
-            let item = store
-                .get(&keys::keyring(), Read::Strong)
-                .await?
-                .ok_or_else(|| Error::unavailable("the keyring was there a moment ago"))?;
-            open_keyring(item, encryption_key)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn open_keyring(item: Item, encryption_key: &Secret) -> Result<Keyring> {
-    let wrapped: Wrapped = item.into()?;
-    Keyring::unwrap(&wrapped, encryption_key).map_err(|error| {
-        Error::invalid(
-            "ENCRYPTION_KEY",
-            "ENCRYPTION_KEY is not the key that this deployment's data was encrypted with. Start with the original key",
-        )
-        .source(error)
-    })
 }
 
 /// For the local home: without `ENCRYPTION_KEY`, takes the key from `DATA_DIR/encryption.key`, which is made (readable by its

@@ -68,6 +68,8 @@ pub struct Config {
     /// Newest first, separated by commas.
     pub jwt_secret: Option<Secret>,
     pub encryption_key: Option<Secret>,
+    /// The one before, while it is being exchanged.
+    pub encryption_key_old: Option<Secret>,
     pub registration: Option<Registration>,
     pub third_party_auth: Option<ThirdPartyAuth>,
     pub rate_limit: Option<RateLimit>,
@@ -118,6 +120,12 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "DATA_DIR/encryption.key",
         "Wraps the keys that encrypt credentials at rest. At least 16 characters.",
     ),
+    ("ENCRYPTION_KEY_OLD", "none", "The key before, while `ENCRYPTION_KEY` is being exchanged."),
+    (
+        "SECRETS_ID",
+        "none",
+        "On AWS: name or ARN of the secret in Secrets Manager whose JSON object holds settings that the environment does not.",
+    ),
     ("REGISTRATION", "open in open mode, else closed", "`open`, `closed` or `invite`."),
     (
         "THIRD_PARTY_AUTH",
@@ -159,6 +167,11 @@ pub struct Source {
     file: BTreeMap<String, String>,
 }
 
+/// The settings that are kept in a secret of Secrets Manager: its name or ARN.
+pub fn secrets_id() -> Option<String> {
+    std::env::var("SECRETS_ID").ok().filter(|id| !id.is_empty())
+}
+
 impl Source {
     /// The environment, then the given TOML text (`KEY = value` at the top level; keys in either case).
     pub fn new(toml_text: Option<&str>) -> Result<Self> {
@@ -184,6 +197,15 @@ impl Source {
             }
         }
         Ok(Self { file })
+    }
+
+    /// With these settings behind the environment, before the file. Errors: one of them is none.
+    pub fn with(mut self, settings: BTreeMap<String, String>) -> Result<Self> {
+        if let Some(name) = settings.keys().find(|name| !TABLE.iter().any(|(known, ..)| known == name)) {
+            return Err(Error::invalid(name.clone(), format!("{name} is not a setting")));
+        }
+        self.file.extend(settings);
+        Ok(self)
     }
 
     fn get(&self, name: &str) -> Option<String> {
@@ -310,6 +332,7 @@ impl Config {
             admin_last_name: source.get("ADMIN_LAST_NAME").unwrap_or_default(),
             jwt_secret,
             encryption_key,
+            encryption_key_old: source.get("ENCRYPTION_KEY_OLD").map(Secret::new),
             registration,
             third_party_auth,
             rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,

@@ -4,7 +4,11 @@
 //! `ENCRYPTION_KEY` only wraps the data keys in the keyring item, so it can be changed without touching the data. What
 //! depends on a key that rows are found by (the index key) never rotates.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use aes_gcm::{
     Aes256Gcm, Nonce,
@@ -22,6 +26,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
+    clock::Millis,
     error::{Error, Result},
     redact::Secret,
 };
@@ -82,22 +87,32 @@ fn base32(bytes: &[u8], characters: usize) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wrapped {
     pub v: u32,
-    /// Key id → wrapped data key; new values are sealed with the newest.
+    /// Key id → wrapped data key; ids are numbers.
     pub data: BTreeMap<String, String>,
     pub index: String,
     pub api: String,
-    /// Key id → wrapped signing key, for deployments that set no `JWT_SECRET`.
+    /// Key id → wrapped signing key, for deployments that set no `JWT_SECRET`; ids are `k` and a number.
     pub jwt: BTreeMap<String, String>,
+    /// Key id → from when on it may be used (ms since 1970), for keys that were added: by then every process knows them.
+    #[serde(default)]
+    pub since: BTreeMap<String, i64>,
 }
 
-/// All keys of the deployment, in memory.
-pub struct Keyring {
+/// The keys as they are at the moment.
+#[derive(Clone)]
+struct Keys {
     data: BTreeMap<String, Bytes32>,
+    /// The data key that seals.
+    sealing: String,
     index: Bytes32,
     api: Bytes32,
-    /// Newest first: (key id, secret).
+    /// The one to sign with first: (key id, secret).
     jwt: Vec<(String, Bytes32)>,
+    since: BTreeMap<String, i64>,
 }
+
+/// All keys of the deployment, in memory. They can be exchanged while others use them.
+pub struct Keyring(RwLock<Arc<Keys>>);
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -105,36 +120,85 @@ impl std::fmt::Debug for Keyring {
     }
 }
 
+/// `7` of `7` and of `k7`.
+fn number(id: &str) -> u64 {
+    id.trim_start_matches('k').parse().unwrap_or(0)
+}
+
+impl Keys {
+    /// Puts those first that are to be used at `now`: the newest whose time has come.
+    fn choose(&mut self, now: Millis) {
+        let since = &self.since;
+        let ready = |id: &String| since.get(id).is_none_or(|since| *since <= now.0);
+        if let Some(id) = self.data.keys().filter(|id| ready(id)).max_by_key(|id| number(id)) {
+            self.sealing.clone_from(id);
+        }
+        self.jwt.sort_by_key(|(id, _)| (!ready(id), Reverse(number(id))));
+    }
+}
+
 impl Keyring {
+    fn of(keys: Keys) -> Self {
+        Self(RwLock::new(Arc::new(keys)))
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the keys of another ring over.
+    pub fn replace(&self, other: &Self) {
+        let keys = other.keys();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
     /// New random keys, and their wrapped form to store.
     pub fn generate(encryption_key: &Secret) -> Result<(Self, Wrapped)> {
-        let ring = Self {
+        let ring = Self::of(Keys {
             data: BTreeMap::from([("1".to_owned(), random()?)]),
+            sealing: "1".into(),
             index: random()?,
             api: random()?,
             jwt: vec![("k1".to_owned(), random()?)],
-        };
+            since: BTreeMap::new(),
+        });
         let wrapped = ring.wrap(encryption_key)?;
         Ok((ring, wrapped))
     }
 
+    /// The same with another data key and another signing key, which are used from `since` on. What was sealed or signed with
+    /// the ones before stays readable.
+    pub fn grown(&self, since: Millis) -> Result<Self> {
+        let mut keys = (*self.keys()).clone();
+        let data = keys.data.keys().map(|id| number(id)).max().unwrap_or(0) + 1;
+        let jwt = keys.jwt.iter().map(|(id, _)| number(id)).max().unwrap_or(0) + 1;
+        let (data, jwt) = (data.to_string(), format!("k{jwt}"));
+        keys.since.extend([(data.clone(), since.0), (jwt.clone(), since.0)]);
+        keys.data.insert(data, random()?);
+        keys.jwt.push((jwt, random()?));
+        Ok(Self::of(keys))
+    }
+
     /// The keys under another `ENCRYPTION_KEY`: how it is rotated.
     pub fn wrap(&self, encryption_key: &Secret) -> Result<Wrapped> {
+        let keys = self.keys();
         let kek = derive(encryption_key.reveal().as_bytes(), "trunkline/keyring");
         let wrap_all = |keys: &mut dyn Iterator<Item = (&String, &Bytes32)>| {
             keys.map(|(id, key)| Ok((id.clone(), seal(&kek, id, key)?))).collect::<Result<BTreeMap<_, _>>>()
         };
         Ok(Wrapped {
             v: 1,
-            data: wrap_all(&mut self.data.iter())?,
-            index: seal(&kek, "index", &self.index)?,
-            api: seal(&kek, "api", &self.api)?,
-            jwt: wrap_all(&mut self.jwt.iter().map(|(id, key)| (id, key)))?,
+            data: wrap_all(&mut keys.data.iter())?,
+            index: seal(&kek, "index", &keys.index)?,
+            api: seal(&kek, "api", &keys.api)?,
+            jwt: wrap_all(&mut keys.jwt.iter().map(|(id, key)| (id, key)))?,
+            since: keys.since.clone(),
         })
     }
 
-    /// Opens a stored keyring. Errors if `ENCRYPTION_KEY` is not the one that it was wrapped with.
-    pub fn unwrap(wrapped: &Wrapped, encryption_key: &Secret) -> Result<Self> {
+    /// Opens a stored keyring; `now` decides which of its keys are used. Errors if `ENCRYPTION_KEY` is not the one that it was
+    /// wrapped with.
+    pub fn unwrap(wrapped: &Wrapped, encryption_key: &Secret, now: Millis) -> Result<Self> {
         let kek = derive(encryption_key.reveal().as_bytes(), "trunkline/keyring");
         let open = |id: &str, text: &str| -> Result<Bytes32> {
             unseal(&kek, id, text)?.try_into().map_err(|_| Error::internal("a key of the keyring has a wrong length"))
@@ -142,75 +206,82 @@ impl Keyring {
         let open_all = |keys: &BTreeMap<String, String>| {
             keys.iter().map(|(id, text)| Ok((id.clone(), open(id, text)?))).collect::<Result<BTreeMap<_, _>>>()
         };
-        Ok(Self {
+        let mut keys = Keys {
             data: open_all(&wrapped.data)?,
+            sealing: String::new(),
             index: open("index", &wrapped.index)?,
             api: open("api", &wrapped.api)?,
-            jwt: open_all(&wrapped.jwt)?.into_iter().rev().collect(),
-        })
+            jwt: open_all(&wrapped.jwt)?.into_iter().collect(),
+            since: wrapped.since.clone(),
+        };
+        keys.choose(now);
+        Ok(Self::of(keys))
     }
 
     /// Signs with these secrets instead (`JWT_SECRET`: newest first, separated by commas). Key ids follow from the secrets.
-    pub fn with_jwt_secrets(mut self, secrets: &[&str]) -> Self {
-        self.jwt = secrets
+    pub fn with_jwt_secrets(self, secrets: &[&str]) -> Self {
+        let mut keys = (*self.keys()).clone();
+        keys.jwt = secrets
             .iter()
             .map(|secret| {
                 let key = derive(secret.as_bytes(), "trunkline/jwt");
                 (sha256_hex(key)[..8].to_owned(), key)
             })
             .collect();
-        self
+        Self::of(keys)
     }
 
     /// The key to sign tokens with, and its id.
-    pub fn jwt_newest(&self) -> Option<(&str, &Bytes32)> {
-        self.jwt.first().map(|(id, key)| (id.as_str(), key))
+    pub fn jwt_newest(&self) -> Option<(String, Bytes32)> {
+        self.keys().jwt.first().cloned()
     }
 
-    pub fn jwt_key(&self, id: &str) -> Option<&Bytes32> {
-        self.jwt.iter().find(|(kid, _)| kid == id).map(|(_, key)| key)
+    pub fn jwt_key(&self, id: &str) -> Option<Bytes32> {
+        self.keys().jwt.iter().find(|(kid, _)| kid == id).map(|(_, key)| *key)
     }
 
     /// A keyed hash for row keys: 16 characters of base 32 (80 bits). `scope` keeps uses apart, for example `email`.
     pub fn index(&self, scope: &str, text: &str) -> String {
-        base32(&hmac(&self.index, &[scope, text]), 16)
+        base32(&hmac(&self.keys().index, &[scope, text]), 16)
     }
 
     /// A keyed hash of two texts, for example an address within an instance.
     pub fn index2(&self, scope: &str, within: &str, text: &str) -> String {
-        base32(&hmac(&self.index, &[scope, within, text]), 16)
+        base32(&hmac(&self.keys().index, &[scope, within, text]), 16)
     }
 
     /// 18 upper-case hex digits that follow from an instance and a ULID: the tail of a WhatsApp message id.
     pub fn message_id_tail(&self, instance: &str, ulid: &str) -> String {
-        hex::encode_upper(&hmac(&self.index, &["message", instance, ulid])[..9])
+        hex::encode_upper(&hmac(&self.keys().index, &["message", instance, ulid])[..9])
     }
 
     /// The derived part of an account's API key. `version` is raised by a rotation.
     pub fn api_key(&self, user: &str, version: u64) -> String {
-        B64.encode(hmac(&self.api, &["api-key", user, &version.to_string()]))
+        B64.encode(hmac(&self.keys().api, &["api-key", user, &version.to_string()]))
     }
 
     /// A signature over `text` for links that we hand out (uploads), base64url.
     pub fn sign(&self, purpose: &str, text: &str) -> String {
-        B64.encode(hmac(&self.api, &[purpose, text]))
+        B64.encode(hmac(&self.keys().api, &[purpose, text]))
     }
 
     /// A key of its own for a purpose, for parts that sign by themselves.
     pub fn derived(&self, purpose: &str) -> Bytes32 {
-        hmac(&self.api, &["derived", purpose])
+        hmac(&self.keys().api, &["derived", purpose])
     }
 
-    /// Encrypts with the newest data key. `context` (say, `instance/webhook`) must be the same when opening.
+    /// Encrypts with the newest data key whose time has come. `context` (say, `instance/webhook`) must be the same when opening.
     pub fn seal(&self, context: &str, plain: impl AsRef<[u8]>) -> Result<String> {
-        let (id, key) = self.data.last_key_value().ok_or_else(|| Error::internal("the keyring is empty"))?;
-        Ok(format!("{id}.{}", seal(key, context, plain.as_ref())?))
+        let keys = self.keys();
+        let key = keys.data.get(&keys.sealing).ok_or_else(|| Error::internal("the keyring is empty"))?;
+        Ok(format!("{}.{}", keys.sealing, seal(key, context, plain.as_ref())?))
     }
 
     /// Opens what [`Keyring::seal`] made.
     pub fn open(&self, context: &str, sealed: &str) -> Result<Vec<u8>> {
         let (id, text) = sealed.split_once('.').ok_or_else(|| Error::internal("a sealed value without key id"))?;
-        let key = self.data.get(id).ok_or_else(|| Error::internal(format!("data key {id} is not in the keyring")))?;
+        let keys = self.keys();
+        let key = keys.data.get(id).ok_or_else(|| Error::internal(format!("data key {id} is not in the keyring")))?;
         unseal(key, context, text)
     }
 
@@ -272,11 +343,11 @@ mod tests {
     fn the_keyring_opens_with_its_key_only() {
         let (ring, wrapped) = Keyring::generate(&Secret::new("correct horse battery")).expect("keys");
         let sealed = ring.seal("i/webhook", "s3cret").expect("seals");
-        let again = Keyring::unwrap(&wrapped, &Secret::new("correct horse battery")).expect("opens");
+        let again = Keyring::unwrap(&wrapped, &Secret::new("correct horse battery"), Millis(0)).expect("opens");
         assert_eq!(again.open("i/webhook", &sealed).expect("opens"), b"s3cret");
         assert!(again.open("j/webhook", &sealed).is_err(), "bound to its context");
         assert_eq!(ring.index("email", "a@b"), again.index("email", "a@b"));
-        assert!(Keyring::unwrap(&wrapped, &Secret::new("wrong")).is_err());
+        assert!(Keyring::unwrap(&wrapped, &Secret::new("wrong"), Millis(0)).is_err());
     }
 
     #[test]

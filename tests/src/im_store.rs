@@ -55,6 +55,7 @@ impl Scene {
             clock: backend.clock(),
             meter,
             realtime: None,
+            secrets: None,
         };
         let app = App::build(Config::load(&source).expect("loads"), parts).await.expect("builds");
         let mut people = Vec::new();

@@ -113,7 +113,7 @@ async fn scene(home: Home, weather: Weather, test: &str) -> (AppState, tempfile:
     let folder = tempfile::tempdir().expect("a folder");
     let source = Source::new(Some("ENCRYPTION_KEY = 'a key for tests only'")).expect("reads");
     let media = Media::local(folder.path()).expect("a folder");
-    let parts = Parts { store, queues, media, clock: backend.clock(), meter, realtime: None };
+    let parts = Parts { store, queues, media, clock: backend.clock(), meter, realtime: None, secrets: None };
     let app = App::build(Config::load(&source).expect("loads"), parts).await.expect("builds");
     user::bootstrap(&app).await.expect("an administrator");
     (app, folder, backend)

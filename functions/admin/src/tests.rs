@@ -35,7 +35,8 @@ impl Server {
         let sqlite = shared_local::Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
         let chaos = Chaos::new(sqlite.clone(), sqlite, Faults::none(), 1);
         let media = app::local_media(&config).expect("a folder");
-        let parts = Parts { store: chaos.clone(), queues: chaos.clone(), media, clock, meter, realtime: None };
+        let parts =
+            Parts { store: chaos.clone(), queues: chaos.clone(), media, clock, meter, realtime: None, secrets: None };
         let app = App::build(config, parts).await.expect("builds");
         let key = user::bootstrap(&app).await.expect("starts").expect("for the first time").api_key;
         let router = edge::finish(crate::router(), app).expect("valid settings");

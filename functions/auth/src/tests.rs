@@ -3,6 +3,7 @@
 mod account;
 mod edge;
 mod keys;
+mod rotation;
 mod session;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -82,7 +83,15 @@ impl Server {
         let meter = Arc::new(Meter::default());
         let sqlite = shared_local::Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
         let media = app::local_media(&config).expect("a folder");
-        let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock: clock.clone(), meter, realtime: None };
+        let parts = Parts {
+            store: sqlite.clone(),
+            queues: sqlite,
+            media,
+            clock: clock.clone(),
+            meter,
+            realtime: None,
+            secrets: None,
+        };
         let app = App::build(config, parts).await.expect("builds");
         let first_start = user::bootstrap(&app).await.expect("starts");
         let groups = crate::router().merge(edge::routes());

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use shared::{
+    domain::rotation,
     store::{Doc, GROUP, Queue, Receipt},
     webhook::Courier,
 };
@@ -16,6 +17,7 @@ use crate::batch::{self, Record, Rest};
 ///
 /// The function's event sources must report batch item failures (`FunctionResponseTypes`).
 pub async fn handle(courier: &Courier, event: SqsEvent, until: Option<Instant>) -> SqsBatchResponse {
+    rotation::look_if_due(courier.app()).await;
     let receipts: HashMap<String, Receipt> = event.records.iter().filter_map(receipt).collect();
     let records = event.records.into_iter().map(record).collect();
     let groups = batch::groups(records);

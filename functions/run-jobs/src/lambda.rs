@@ -3,6 +3,7 @@
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use shared::{
     clock::Millis,
+    domain::rotation,
     store::{GROUP, Queue, Receipt, Received},
 };
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use crate::{Desk, Hand};
 /// Works off the batch. `until`: when the invocation ends; a job that takes longer goes on in a later one. The function's event
 /// source must report batch item failures (`FunctionResponseTypes`).
 pub async fn handle(desk: &Desk, event: SqsEvent, until: Option<Instant>) -> SqsBatchResponse {
+    rotation::look_if_due(&desk.app).await;
     let ids: Vec<(String, String)> = event
         .records
         .iter()

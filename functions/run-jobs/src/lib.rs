@@ -285,9 +285,7 @@ async fn watched(app: &AppState, message: &Received, id: &JobId, work: Work, han
         | Work::ImDisband { .. }
         | Work::Socket { .. }
         | Work::SocketEvents { .. }
-        | Work::SocketsGone { .. } => {
-            Err(Error::internal("nobody waits for this work"))
-        }
+        | Work::SocketsGone { .. } => Err(Error::internal("nobody waits for this work")),
     };
     match outcome {
         // A fault of ours: the message comes back, and the job goes on where it was.

@@ -7,7 +7,10 @@ use shared::{
     Error, Result,
     config::{Config, StoreKind},
     crypto,
-    domain::user::{self, User},
+    domain::{
+        rotation,
+        user::{self, User},
+    },
     redact::Secret,
 };
 
@@ -27,6 +30,9 @@ pub(crate) enum Command {
         #[arg(long)]
         user: Option<String>,
     },
+    /// Adds new keys to the keyring: they encrypt credentials and sign tokens from ten minutes later on, when every process
+    /// knows them. On SQLite the server must be stopped; on DynamoDB nothing need be.
+    RotateKeys,
     /// Copies the database to a file, also while the server is running.
     Backup {
         /// Must not exist yet.
@@ -46,6 +52,11 @@ pub(crate) async fn run(config: Config, command: Command) -> Result<()> {
     match command {
         Command::ResetPassword { user } => reset_password(config, user).await,
         Command::RotateKey { user } => rotate_key(config, user).await,
+        Command::RotateKeys => {
+            rotation::rotate(&home::open(config).await?.app).await?;
+            say("new keys are stored, and used from ten minutes from now on");
+            Ok(())
+        }
         Command::Backup { to } => {
             shared_local::backup(&config.data_dir, &to)?;
             say(&format!("saved {}; keep {} with it", to.display(), config.data_dir.join("encryption.key").display()));

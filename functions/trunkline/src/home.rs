@@ -31,13 +31,24 @@ pub(crate) async fn open(mut config: Config) -> Result<Home> {
         StoreKind::Sqlite => {
             let sqlite = Sqlite::open(&config.data_dir, Arc::clone(&clock), Arc::clone(&meter))?;
             let media = app::local_media(&config)?;
-            (Parts { store: sqlite.clone(), queues: sqlite.clone(), media, clock, meter, realtime: None }, Some(sqlite))
+            (
+                Parts {
+                    store: sqlite.clone(),
+                    queues: sqlite.clone(),
+                    media,
+                    clock,
+                    meter,
+                    realtime: None,
+                    secrets: None,
+                },
+                Some(sqlite),
+            )
         }
         // The same process on the other home's store: one worker, which the lock on the folder makes the only one here.
         StoreKind::DynamoDb => {
             let aws = lambda::connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
             let media = if config.media_url.is_some() { lambda::media(&config)? } else { app::local_media(&config)? };
-            (Parts { store: aws.clone(), queues: aws, media, clock, meter, realtime: None }, None)
+            (Parts { store: aws.clone(), queues: aws, media, clock, meter, realtime: None, secrets: None }, None)
         }
     };
     let app = App::build(config, parts).await?;

@@ -10,8 +10,12 @@ use shared::{
     Error, Result,
     app::{App, AppState, Parts},
     clock::{Clock, SystemClock},
-    config::{Config, LogFormat, Source},
-    domain::{calls, user},
+    config::{Config, LogFormat},
+    domain::{
+        calls,
+        rotation::{self, Secrets},
+        user,
+    },
     edge::{self, PeerIp, Reject, WholeAnswers},
     media::Media,
     realtime::remote::Remote,
@@ -19,7 +23,7 @@ use shared::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{Aws, Settings};
+use crate::{Aws, Settings, secrets};
 
 /// What a function's `main` may end with.
 pub type Failure = lambda_http::Error;
@@ -33,6 +37,7 @@ pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
     let handler = service_fn(move |request: lambda_http::Request| {
         let (app, router) = (Arc::clone(&app), router.clone());
         async move {
+            rotation::look_if_due(&app).await;
             let response = router.oneshot(through_gateway(request)).await;
             // The process may be frozen from the answer on.
             if let Err(error) = calls::flush(&app).await {
@@ -53,7 +58,8 @@ async fn elsewhere() -> Reject {
 ///
 /// Errors: a setting is wrong or missing, or a service does not answer; the function then fails to start, and says why.
 pub async fn app() -> Result<AppState> {
-    let config = Config::load(&Source::new(None)?)?;
+    let secrets = secrets::stored().await;
+    let config = Config::load(&secrets::source(secrets.as_ref()).await?)?;
     log_to_stdout(&config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let meter = Arc::new(Meter::default());
@@ -61,7 +67,9 @@ pub async fn app() -> Result<AppState> {
     let aws = connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
     aws.warm().await?;
     let realtime = Remote::new(aws.clone(), aws.clone(), Arc::clone(&clock));
-    App::build(config, Parts { store: aws.clone(), queues: aws, media, clock, meter, realtime: Some(realtime) }).await
+    let secrets = secrets.map(|stored| stored as Arc<dyn Secrets>);
+    let parts = Parts { store: aws.clone(), queues: aws, media, clock, meter, realtime: Some(realtime), secrets };
+    App::build(config, parts).await
 }
 
 /// Store and queues as the configuration names them.

@@ -12,6 +12,7 @@
 //! | `queues`, `send`, `dead` | SQS: receiving, sending, dead letters |
 //! | `emf` | metrics, as lines of the log |
 //! | `sockets` | the WebSockets that API Gateway holds |
+//! | `secrets` | settings from Secrets Manager |
 //! | `lambda` | starting a Lambda function |
 //! | `admin` | making and dropping table and queues, for local work and tests |
 
@@ -28,6 +29,7 @@ mod log;
 mod query;
 mod queues;
 mod search;
+mod secrets;
 mod send;
 pub mod sockets;
 mod transact;

@@ -24,6 +24,7 @@ pub mod message;
 pub mod neutral;
 pub mod owner;
 pub mod register;
+pub mod rotation;
 pub mod send;
 pub mod stats;
 pub mod timer;

@@ -30,8 +30,15 @@ async fn several_processes_make_one_administrator() {
     let sqlite = shared_local::Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
     let starts = (0..4).map(async |_| {
         let media = app::local_media(&config).expect("a folder");
-        let parts =
-            Parts { store: sqlite.clone(), queues: sqlite.clone(), media, clock: clock.clone(), meter: meter.clone(), realtime: None };
+        let parts = Parts {
+            store: sqlite.clone(),
+            queues: sqlite.clone(),
+            media,
+            clock: clock.clone(),
+            meter: meter.clone(),
+            realtime: None,
+            secrets: None,
+        };
         let app = App::build(config.clone(), parts).await.expect("builds");
         let first = user::bootstrap(&app).await.expect("starts");
         (app, first)
@@ -57,7 +64,7 @@ async fn another_encryption_key_is_refused_at_start() {
     let meter = Arc::new(Meter::default());
     let sqlite = shared_local::Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
     let media = app::local_media(&config).expect("a folder");
-    let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter, realtime: None };
+    let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter, realtime: None, secrets: None };
     let error = App::build(config, parts).await.err().expect("refused");
     assert_eq!(error.field.as_deref(), Some("ENCRYPTION_KEY"));
 }
@@ -149,7 +156,7 @@ async fn tokens_are_validated_strictly() {
         let header = Header { kid: Some(kid.to_owned()), ..Header::new(algorithm) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(key)).expect("encodes")
     };
-    let key = *server.app.keyring.jwt_key(&kid).expect("a key");
+    let key = server.app.keyring.jwt_key(&kid).expect("a key");
     let hs256 = jsonwebtoken::Algorithm::HS256;
     assert_eq!(me(&server, &forged(hs256, &kid, admin, &key)).await, 200, "the forge works");
     assert_eq!(me(&server, &forged(hs256, &kid, admin, b"another key")).await, 401);

@@ -178,7 +178,7 @@ impl World {
             chaos.calm(true);
         }
         let media = Media::local(&folder.path().join("media")).expect("a folder");
-        let parts = Parts { store, queues, media, clock: clock.clone(), meter, realtime: None };
+        let parts = Parts { store, queues, media, clock: clock.clone(), meter, realtime: None, secrets: None };
         let app = App::build(config, parts).await.expect("builds");
         let receiver = Receiver::start().await;
         let courier = Courier::new(app.clone(), CancellationToken::new());

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use aws_lambda_events::event::apigw::ApiGatewayWebsocketProxyRequest;
 use serde_json::{Value, json};
-use shared::{Error, Kind, Result, edge::auth, id::SocketId, realtime::Posted, redact::Secret};
+use shared::{Error, Kind, Result, domain::rotation, edge::auth, id::SocketId, realtime::Posted, redact::Secret};
 
 use super::{Gateway, Heard, Opening};
 use crate::{credential::Credential, frame};
@@ -17,6 +17,7 @@ pub async fn handle(gateway: &Gateway, event: ApiGatewayWebsocketProxyRequest) -
         tracing::error!("an event without a connection");
         return status(400);
     };
+    rotation::look_if_due(&gateway.app).await;
     match context.event_type.as_deref() {
         Some("CONNECT") => match connect(gateway, socket, &event).await {
             Ok(()) => status(200),

@@ -59,7 +59,9 @@ impl Bed {
         let config = Config::load(&source).expect("is valid");
         let (store, queues): (DynStore, DynQueues) = (chaos.clone(), chaos.clone());
         let media = Media::local(&dir.path().join("media")).expect("a folder");
-        let app = App::build(config, Parts { store, queues, media, clock, meter, realtime: None }).await.expect("builds");
+        let app = App::build(config, Parts { store, queues, media, clock, meter, realtime: None, secrets: None })
+            .await
+            .expect("builds");
         Self { _dir: dir, app, chaos, worker: None }
     }
 

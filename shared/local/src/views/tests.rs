@@ -53,7 +53,7 @@ impl Home {
         let (clock, meter) = (Arc::new(SystemClock::default()), Arc::new(Meter::default()));
         let sqlite = Sqlite::open(folder.path(), clock.clone(), meter.clone()).expect("opens");
         let media = app::local_media(&config).expect("a folder");
-        let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter, realtime: None };
+        let parts = Parts { store: sqlite.clone(), queues: sqlite, media, clock, meter, realtime: None, secrets: None };
         Self { app: App::build(config, parts).await.expect("builds"), folder }
     }
 

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{Caller, Grant};
 use crate::{
     app::App,
-    domain::user::{self, Role, User},
+    domain::{
+        rotation,
+        user::{self, Role, User},
+    },
     error::{Error, Result},
     id::UserId,
     redact::Secret,
@@ -47,13 +50,18 @@ pub fn issue(app: &App, user: &User) -> Result<Secret> {
         jti: app.ids.ulid(),
         tv: user.token_version,
     };
-    let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::HS256) };
-    let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key)).map_err(Error::internal)?;
+    let header = Header { kid: Some(kid), ..Header::new(Algorithm::HS256) };
+    let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key)).map_err(Error::internal)?;
     Ok(Secret::new(token))
 }
 
 /// The caller that a token stands for; `None` if it is not valid, whatever the reason.
 pub(super) async fn verify(app: &App, token: &str) -> Result<Option<Caller>> {
+    // Another process may sign with a key already that this one has not heard of.
+    let stranger = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+    if stranger.is_some_and(|kid| app.keyring.jwt_key(&kid).is_none()) {
+        rotation::look(app).await;
+    }
     let Some(claims) = read(app, token) else { return Ok(None) };
     let Some(user) = user::find(app, &claims.sub).await? else { return Ok(None) };
     let credential = format!("u:{}", user.id);
@@ -62,7 +70,7 @@ pub(super) async fn verify(app: &App, token: &str) -> Result<Option<Caller>> {
 
 fn read(app: &App, token: &str) -> Option<Claims> {
     let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-    let key = DecodingKey::from_secret(app.keyring.jwt_key(&kid)?);
+    let key = DecodingKey::from_secret(&app.keyring.jwt_key(&kid)?);
     // The algorithm is ours, whatever the token's header says.
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_issuer(&[ISSUER]);
