@@ -4,6 +4,7 @@ mod bed;
 mod counting;
 mod fence;
 mod flow;
+mod history;
 mod more;
 mod order;
 mod redelivery;

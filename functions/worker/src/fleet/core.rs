@@ -436,6 +436,7 @@ impl Core {
         }
         self.give_surplus(now);
         self.take_part(now);
+        self.clear_strays();
     }
 
     /// A dead worker's row is deleted: its shards are free.
@@ -497,6 +498,20 @@ impl Core {
             self.taking.insert(shard);
             let epoch = (seen.epoch / TENURE + 1) * TENURE;
             self.queued.push(Step::Take { worker: self.me.clone(), shard, seen, epoch });
+        }
+    }
+
+    /// Frees what is in this worker's name, is not owned by it, and is more than its part: nobody else would take it. Such rows come
+    /// from takes whose answers were lost, and from leases that were lost.
+    fn clear_strays(&mut self) {
+        for (shard, row) in &self.rows {
+            let mine = row.owner.as_ref() == Some(&self.me);
+            if mine
+                && ![self.tenures.contains_key(shard), self.ending.contains(shard), self.taking.contains(shard)]
+                    .contains(&true)
+            {
+                self.queued.push(Step::Clear { worker: self.me.clone(), shard: *shard, epoch: row.epoch });
+            }
         }
     }
 

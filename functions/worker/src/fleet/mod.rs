@@ -16,9 +16,6 @@ mod share;
 mod time;
 mod timing;
 
-#[cfg(test)]
-pub(crate) use self::rows::{WorkerRow, look};
-
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -53,6 +50,8 @@ pub struct Setup {
     pub timing: Timing,
     /// Makes names that no worker had before.
     pub names: Box<dyn Fn() -> String + Send + Sync>,
+    /// Numbers in 0.0..1.0, for what is to happen at different times.
+    pub chance: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl Setup {
@@ -65,6 +64,7 @@ impl Setup {
             time: Arc::new(BootTime),
             timing: Timing::default(),
             names: Box::new(move || names.ids.ulid()),
+            chance: Box::new(chance),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Fleet {
         let (steps, wake, notes, holds, workers, name) = {
             let mut core = self.core();
             let now = self.setup.time.now();
-            let steps = core.poll(now, chance());
+            let steps = core.poll(now, (self.setup.chance)());
             let wake = (!core.is_over_and_done()).then(|| core.wake_at().unwrap_or(now + self.setup.timing.look));
             (steps, wake, core.notes(), core.holds(), core.workers(now), core.name().to_owned())
         };
