@@ -5,6 +5,7 @@ mod counting;
 mod fence;
 mod flow;
 mod history;
+mod lease;
 mod more;
 mod order;
 mod redelivery;

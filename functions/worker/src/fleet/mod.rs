@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `core` | what is decided, without input or output |
+//! | `core`, `steps` | what is decided, without input or output |
 //! | `rows` | the rows, and every write to them |
 //! | `share` | who gets how many shards |
 //! | `timing`, `time` | the durations and their order; the clock |
@@ -13,6 +13,7 @@
 mod core;
 mod rows;
 mod share;
+mod steps;
 mod time;
 mod timing;
 
@@ -30,7 +31,10 @@ use shared::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::core::{Answer, Core, Note, Step};
+use self::{
+    core::Core,
+    steps::{Answer, Note, Step},
+};
 pub use self::{
     time::{BootTime, Time},
     timing::Timing,

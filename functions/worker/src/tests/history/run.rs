@@ -279,18 +279,18 @@ impl Run<'_> {
             }
             return;
         }
-        let Some(at) = self.at(place) else {
-            if what == Misfortune::Start {
+        if what == Misfortune::Start {
+            // Who was told to end is over by the time that its place is given to another.
+            self.remove_if(place, |process| process.leaving);
+            if self.at(place).is_none() {
                 self.start(place);
             }
             return;
-        };
+        }
+        let Some(at) = self.at(place) else { return };
         let pid = self.processes[at].wire.pid;
         match what {
-            Misfortune::Kill => {
-                self.exec.kill(pid);
-                drop(self.processes.remove(at));
-            }
+            Misfortune::Kill => self.remove_if(place, |_| true),
             Misfortune::Terminate => self.processes[at].leave(),
             Misfortune::Pause(span) => {
                 self.exec.reactor.nap(pid, span);
@@ -314,11 +314,21 @@ impl Run<'_> {
                 self.exec.reactor.wake(process.wire.pid);
             }
         }
-        let place = (0..PLACES).find(|place| self.at(*place).is_none());
+        let free = |process: &Process| process.leaving;
+        let place = (0..PLACES).find(|place| self.at(*place).is_none_or(|at| free(&self.processes[at])));
         if let Some(place) = place.filter(|_| self.kind == Kind::Wild) {
+            self.remove_if(place, free);
             self.start(place);
             let wire = &self.processes[self.processes.len() - 1].wire;
             *wire.weather.lock().unwrap_or_else(PoisonError::into_inner) = Weather::Fair;
+        }
+    }
+
+    /// Kills the process at that place, if it is such a one.
+    fn remove_if(&mut self, place: usize, such: impl Fn(&Process) -> bool) {
+        if let Some(at) = self.at(place).filter(|at| such(&self.processes[*at])) {
+            let process = self.processes.remove(at);
+            self.exec.kill(process.wire.pid);
         }
     }
 
