@@ -9,6 +9,8 @@ mod crash;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hostile;

@@ -43,6 +43,11 @@ pub(crate) fn fleet(shards: usize, workers: usize) {
     metrics::gauge!("trunkline_workers").set(workers as f64);
 }
 
+/// So that a worker without instances reports none, which scaling looks at.
+pub(crate) fn begin() {
+    metrics::gauge!("trunkline_owned_instances").increment(0.0);
+}
+
 /// All shards were lost at once.
 pub(crate) fn lease_lost() {
     metrics::counter!("trunkline_leases_lost_total").increment(1);

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Fleet, Lease, Settings, Setup, Worker, connectors,
+    Fleet, Lease, Settings, Setup, Worker, connectors, gauges,
     process::{metrics_page, prometheus, stopped},
 };
 
@@ -52,6 +52,7 @@ pub async fn serve() -> Result<()> {
         .await
         .map_err(|error| Error::invalid("LISTEN_ADDR", format!("cannot listen on {}: {error}", app.config.listen)))?;
 
+    gauges::begin();
     let fleet = Fleet::new(Setup::of(&app));
     let lease: Arc<dyn Lease> = fleet.clone();
     let worker = Worker::start(Arc::clone(&app), connectors(&app)?, lease, Settings::fleet());
@@ -98,7 +99,7 @@ async fn get_ready(State(probed): State<Probed>) -> Response {
 }
 
 async fn flush(emf: Emf) {
-    let mut tick = tokio::time::interval(FLUSH);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FLUSH, FLUSH);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;

@@ -4,6 +4,8 @@ mod bed;
 mod counting;
 mod fence;
 mod flow;
+mod history;
+mod lease;
 mod more;
 mod order;
 mod redelivery;

@@ -18,79 +18,10 @@ use shared::domain::owner::TENURE;
 use super::{
     rows::{ShardRow, View, WorkerRow},
     share,
+    steps::{Answer, Note, Step},
     timing::{Timing, jittered},
 };
 use crate::lease::Hold;
-
-/// A request that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// The first row.
-    Join {
-        worker: String,
-        counter: u64,
-    },
-    Renew {
-        worker: String,
-        counter: u64,
-        leaving: bool,
-    },
-    Look,
-    Bury {
-        worker: String,
-        counter: u64,
-    },
-    Take {
-        worker: String,
-        shard: u16,
-        seen: ShardRow,
-        epoch: u64,
-    },
-    Clear {
-        worker: String,
-        shard: u16,
-        epoch: u64,
-    },
-    /// The last write.
-    Leave {
-        worker: String,
-    },
-}
-
-/// What came of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Done,
-    /// What [`Step::Look`] found.
-    Seen(View),
-    /// The condition does not hold.
-    Refused,
-    /// It happened, or it did not, or it will.
-    Unknown,
-}
-
-/// Something worth a line in the log or a metric.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Note {
-    Joined,
-    /// The lease ran out, or the row was deleted.
-    Lost {
-        shards: usize,
-        buried: bool,
-    },
-    Buried {
-        worker: String,
-    },
-    /// `gap`: how long nobody gave signs of life for the shard, as far as was seen.
-    Took {
-        shard: u16,
-        epoch: u64,
-        gap: Duration,
-    },
-    GaveBack {
-        shard: u16,
-    },
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -436,6 +367,7 @@ impl Core {
         }
         self.give_surplus(now);
         self.take_part(now);
+        self.clear_strays();
     }
 
     /// A dead worker's row is deleted: its shards are free.
@@ -497,6 +429,20 @@ impl Core {
             self.taking.insert(shard);
             let epoch = (seen.epoch / TENURE + 1) * TENURE;
             self.queued.push(Step::Take { worker: self.me.clone(), shard, seen, epoch });
+        }
+    }
+
+    /// Frees what is in this worker's name, is not owned by it, and is more than its part: nobody else would take it. Such rows come
+    /// from takes whose answers were lost, and from leases that were lost.
+    fn clear_strays(&mut self) {
+        for (shard, row) in &self.rows {
+            let mine = row.owner.as_ref() == Some(&self.me);
+            if mine
+                && ![self.tenures.contains_key(shard), self.ending.contains(shard), self.taking.contains(shard)]
+                    .contains(&true)
+            {
+                self.queued.push(Step::Clear { worker: self.me.clone(), shard: *shard, epoch: row.epoch });
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `core` | what is decided, without input or output |
+//! | `core`, `steps` | what is decided, without input or output |
 //! | `rows` | the rows, and every write to them |
 //! | `share` | who gets how many shards |
 //! | `timing`, `time` | the durations and their order; the clock |
@@ -13,11 +13,9 @@
 mod core;
 mod rows;
 mod share;
+mod steps;
 mod time;
 mod timing;
-
-#[cfg(test)]
-pub(crate) use self::rows::{WorkerRow, look};
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +31,10 @@ use shared::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::core::{Answer, Core, Note, Step};
+use self::{
+    core::Core,
+    steps::{Answer, Note, Step},
+};
 pub use self::{
     time::{BootTime, Time},
     timing::Timing,
@@ -53,6 +54,8 @@ pub struct Setup {
     pub timing: Timing,
     /// Makes names that no worker had before.
     pub names: Box<dyn Fn() -> String + Send + Sync>,
+    /// Numbers in 0.0..1.0, for what is to happen at different times.
+    pub chance: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl Setup {
@@ -65,6 +68,7 @@ impl Setup {
             time: Arc::new(BootTime),
             timing: Timing::default(),
             names: Box::new(move || names.ids.ulid()),
+            chance: Box::new(chance),
         }
     }
 }
@@ -137,7 +141,7 @@ impl Fleet {
         let (steps, wake, notes, holds, workers, name) = {
             let mut core = self.core();
             let now = self.setup.time.now();
-            let steps = core.poll(now, chance());
+            let steps = core.poll(now, (self.setup.chance)());
             let wake = (!core.is_over_and_done()).then(|| core.wake_at().unwrap_or(now + self.setup.timing.look));
             (steps, wake, core.notes(), core.holds(), core.workers(now), core.name().to_owned())
         };

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use shared::{
     address::Platform,
     connector::{Closed, SessionStore as _},
-    domain::{instance::Status, message, owner::Owner},
+    domain::{
+        instance::Status,
+        message,
+        owner::{Owner, TENURE},
+    },
     store::{CommitError, Depth, Queue},
 };
 use tokio::sync::watch;
@@ -57,6 +61,20 @@ async fn a_take_over_tells_of_the_restart_and_dispatches_again() {
     let kinds: Vec<String> = bed.log(&instance).await.into_iter().map(|entry| entry.body.kind).collect();
     let expected = ["owner_changed", "connection_opened", "message_received", "owner_changed", "connection_closed"];
     assert_eq!(kinds, expected);
+}
+
+/// Who fell asleep between getting a shard and taking its instance over does not take it from its next owner.
+#[tokio::test]
+async fn an_earlier_tenure_takes_nothing_from_a_later_one() {
+    let bed = Bed::serial().await;
+    let instance = bed.paired(Platform::Whatsapp).await;
+    let take = |tenure: u64| Owner::take_over(bed.app.clone(), &instance.id, tenure * TENURE);
+    let first = take(1).await.expect("works").expect("is there");
+    let again = take(1).await.expect("works within a tenure").expect("is there");
+    assert_eq!((first.epoch(), again.epoch()), (TENURE, TENURE + 1));
+    let next = take(2).await.expect("works").expect("is there");
+    assert!(matches!(take(1).await, Err(CommitError::Fenced { .. })));
+    next.opened("15550100000@s.whatsapp.net", &[], "Me").await.expect("is still the owner");
 }
 
 /// A lease whose time is over.
