@@ -11,6 +11,7 @@ What differs from a deployment on AWS, and why:
 * `OUTBOUND_ALLOW`: the receiver of webhooks is on this machine.
 """
 
+import concurrent.futures
 import http.client
 import http.server
 import io
@@ -21,6 +22,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -30,7 +32,8 @@ from stack import ACCOUNT, REGION, STACK, written
 
 PASSWORD = "a password of the test"
 SETTINGS = {"ENCRYPTION_KEY": "the encryption key of the test", "ADMIN_PASSWORD": PASSWORD}
-ONLY_HERE = {"OUTBOUND_ALLOW": "loopback"}
+# Also in the environment, for as long as the programs do not read SECRETS_ID themselves.
+ONLY_HERE = {**SETTINGS, "OUTBOUND_ALLOW": "loopback"}
 BATCHES = {f"sqs:{one}": f"sqs:{one}Batch" for one in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")}
 # How long anything may take until it shows, and all of it together.
 PATIENCE, ALTOGETHER = 30, 240
@@ -40,11 +43,11 @@ def say(text, began=time.monotonic()):
     print(f"{time.monotonic() - began:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
-def packed(binary, folder):
+def packed(binary):
     """The zip that Lambda wants. Not compressed: it goes nowhere."""
-    small = pathlib.Path(folder) / "bootstrap"
-    subprocess.run(["strip", "-o", small, binary], check=True)
-    stripped = small.read_bytes()
+    with tempfile.NamedTemporaryFile() as small:
+        subprocess.run(["strip", "-o", small.name, binary], check=True)
+        stripped = pathlib.Path(small.name).read_bytes()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         entry = zipfile.ZipInfo("bootstrap")
@@ -58,6 +61,10 @@ def deploy(aws, bins):
     del template["Resources"]["MediaPolicy"]
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
+    functions = [one for one in template["Resources"].values() if isinstance(one, dict) and one["Type"] == "AWS::Serverless::Function"]
+    folders = [one["Properties"]["CodeUri"] for one in functions]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        zips = dict(zip(folders, pool.map(lambda folder: packed(bins / folder.rsplit("/", 1)[1]), folders)))
     for resource in template["Resources"].values():
         # Loops are lists.
         kind = resource["Type"] if isinstance(resource, dict) else None
@@ -65,10 +72,11 @@ def deploy(aws, bins):
             for statement in resource["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]:
                 statement["Action"] += [BATCHES[one] for one in statement["Action"] if one in BATCHES]
         if kind == "AWS::Serverless::Function":
-            name = resource["Properties"]["CodeUri"].rsplit("/", 1)[1]
-            s3.put_object(Bucket="code", Key=f"{name}.zip", Body=packed(bins / name, aws.folder))
-            resource["Properties"]["CodeUri"] = {"Bucket": "code", "Key": f"{name}.zip"}
-    template["Globals"]["Function"]["Environment"]["Variables"].update({**ONLY_HERE, **SETTINGS})
+            folder = resource["Properties"]["CodeUri"]
+            key = folder.rsplit("/", 1)[1] + ".zip"
+            s3.put_object(Bucket="code", Key=key, Body=zips.pop(folder))
+            resource["Properties"]["CodeUri"] = {"Bucket": "code", "Key": key}
+    template["Globals"]["Function"]["Environment"]["Variables"].update(ONLY_HERE)
     s3.put_object(Bucket="code", Key="template.json", Body=json.dumps(template).encode())
     say("packed")
 

@@ -2,9 +2,10 @@
 "crate"}, as the suite reads it from the source. Complaints on standard output, one a line."""
 
 import json
+import re
 import sys
 
-from stack import expanded, of_type
+from stack import ROOT, expanded, of_type
 
 # Common routes, which every function answers and `$default` brings to this one.
 COMMON = ("edge", "instances")
@@ -83,6 +84,13 @@ def main():
     sockets = targets(template, "SocketApi")
     if sockets != {"$connect": "realtime", "$default": "realtime", "$disconnect": "realtime"}:
         print(f"the WebSocket API has {sockets}")
+
+    # `cargo lambda watch` has the same routes.
+    section = (ROOT / "Cargo.toml").read_text("utf-8").partition("[workspace.metadata.lambda.watch.router]")[2].partition("\n[")[0]
+    watched = dict(re.findall(r'^"(.+)" = "(.+)"$', section, re.MULTILINE))
+    deployed = {key.removeprefix("ANY ").replace("{proxy+}", "{*rest}"): to for key, to in routes.items() if to != "instances"}
+    if watched != {**deployed, "/": "instances", "/{*rest}": "instances"}:
+        print(f"Cargo.toml routes {watched}, the template {deployed}")
 
     # Whoever is called may be called.
     allowed = {one["Properties"]["FunctionName"]["Ref"] for one in of_type(template, "AWS::Lambda::Permission").values()}
