@@ -17,6 +17,8 @@ mod hostile;
 #[cfg(test)]
 mod im_store;
 #[cfg(test)]
+mod infra;
+#[cfg(test)]
 mod juhe_store;
 #[cfg(test)]
 mod model;

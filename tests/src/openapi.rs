@@ -18,13 +18,13 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// The crate whose source has the route, and the name of its handler.
 #[derive(Clone, Debug, PartialEq)]
-struct Handler {
-    of: String,
+pub(crate) struct Handler {
+    pub(crate) of: String,
     name: String,
 }
 
 /// `METHOD /path` → handler, of every router.
-type Routes = BTreeMap<String, Handler>;
+pub(crate) type Routes = BTreeMap<String, Handler>;
 
 /// Takes the routes out of a source file: `.route("/path", get(a::b).post(c::d).layer(…))`. Fails on anything that it would
 /// not understand.
@@ -84,7 +84,7 @@ fn read(of: &str, folder: &Path, routes: &mut Routes) {
 }
 
 /// The routes of all deployables and of the shared edge.
-fn routes() -> Routes {
+pub(crate) fn routes() -> Routes {
     let mut routes = Routes::new();
     read("edge", &root().join("shared/src/edge"), &mut routes);
     for entry in std::fs::read_dir(root().join("functions")).expect("the deployables") {
