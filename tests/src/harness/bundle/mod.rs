@@ -128,7 +128,16 @@ impl Bundle {
         all.extend_from_slice(env);
         let environments = Environments::new(all.clone(), log);
         let sockets = gateway::sockets(&environments);
-        Bundle { aws, environments, sockets, env: all, log: log.to_owned(), port, workers: Vec::new(), tasks: Vec::new() }
+        Bundle {
+            aws,
+            environments,
+            sockets,
+            env: all,
+            log: log.to_owned(),
+            port,
+            workers: Vec::new(),
+            tasks: Vec::new(),
+        }
     }
 
     /// Opens the HTTP API, connects the queues, and starts the workers; returns when those are ready.
