@@ -15,6 +15,8 @@ mod presence;
 mod reading;
 mod row;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
