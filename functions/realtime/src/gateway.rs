@@ -15,6 +15,8 @@ mod presence;
 mod reading;
 mod row;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -261,7 +263,7 @@ impl Gateway {
     /// Errors: try again later.
     pub async fn work(&self, work: Work, receives: u32) -> Result<()> {
         match work {
-            Work::Socket { socket, note } => self.note(&socket, *note, receives).await,
+            Work::Socket { socket, note } => self.notes(&socket, vec![*note], receives).await,
             Work::SocketEvents { instance, .. } => watch::relay(&self.app, &instance).await,
             Work::SocketsGone { user } => presence::gone(&self.app, &user).await,
             other => Err(Error::internal(format!("{other:?} is not for sockets"))),

@@ -21,7 +21,8 @@ use shared::{
         },
     },
     error::{Error, Result},
-    id::JobId,
+    id::{JobId, SocketId},
+    realtime::mailbox::Note,
     store::{Queue, Received},
     webhook::{self, Wanted},
 };
@@ -136,6 +137,14 @@ async fn group(desk: &Desk, messages: Vec<Received>, hand: Hand) -> Vec<String> 
             Together::FanOut(channel, seqs) => {
                 (seqs.len(), im::fan_out::run(app, &channel, &seqs).await.map(|()| Run::Over))
             }
+            Together::Notes(socket, notes) => {
+                let count = notes.len();
+                let read = match &desk.gateway {
+                    Some(gateway) => gateway.notes(&socket, notes, first.receives).await,
+                    None => Err(no_gateway()),
+                };
+                (count, read.map(|()| Run::Over))
+            }
             Together::No => (1, one(desk, first, hand).await),
         };
         let pause = match result {
@@ -177,6 +186,7 @@ async fn acknowledge(app: &AppState, over: &[Received]) {
 enum Together {
     Deliveries(Vec<Delivery>),
     FanOut(ChannelKey, Vec<u64>),
+    Notes(SocketId, Vec<Note>),
     No,
 }
 
@@ -204,6 +214,14 @@ fn together(messages: &[Received]) -> Together {
             let seqs = std::iter::once(seq).chain(more).collect();
             Together::FanOut(channel, seqs)
         }
+        Some(Work::Socket { socket, note }) => {
+            let more = works.map_while(|work| match work {
+                Work::Socket { socket: other, note } if other == socket => Some(*note),
+                _ => None,
+            });
+            let notes = std::iter::once(*note).chain(more).collect();
+            Together::Notes(socket, notes)
+        }
         _ => Together::No,
     }
 }
@@ -217,13 +235,17 @@ async fn one(desk: &Desk, message: &Received, hand: Hand) -> Result<Run> {
     }
 }
 
+fn no_gateway() -> Error {
+    Error::internal("no gateway holds sockets for this process")
+}
+
 /// Work that nobody waits for.
 async fn background(desk: &Desk, message: &Received, work: Work) -> Result<()> {
     let app = &desk.app;
     match work {
         Work::Socket { .. } | Work::SocketEvents { .. } | Work::SocketsGone { .. } => match &desk.gateway {
             Some(gateway) => gateway.work(work, message.receives).await,
-            None => Err(Error::internal("no gateway holds sockets for this process")),
+            None => Err(no_gateway()),
         },
         Work::ImFanOut { channel, seq } => im::fan_out::run(app, &channel, &[seq]).await,
         Work::Juhe(delivery) => juhe::apply::run(app, &[*delivery]).await,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Place};
+use super::Frame;
 use crate::{
     domain::job::{self, Work},
     error::Result,
@@ -104,8 +104,9 @@ impl Pushed {
         }
     }
 
-    pub fn place(&self) -> Option<Place> {
-        Some(Place { channel: self.channel.as_deref()?.into(), seq: self.seq })
+    /// Of a message: who wrote it, and the writer's number for it.
+    pub fn writer(&self) -> Option<(&UserId, &str)> {
+        Some((self.from.as_ref()?, self.client_id.as_deref()?))
     }
 }
 

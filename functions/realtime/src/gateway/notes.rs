@@ -12,7 +12,7 @@ use shared::{
         access::{Caller, Scope},
         cursor, instance, watch,
     },
-    id::{InstanceId, SocketId},
+    id::{InstanceId, SocketId, UserId},
     realtime::{
         mailbox::{self, After, Note, Others, Pushed, Reading},
         remote,
@@ -39,10 +39,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 impl Gateway {
-    /// Does what a note says. Whoever cannot be served, after some tries, is let go: it comes back and catches up.
-    pub(super) async fn note(&self, socket: &SocketId, note: Note, receives: u32) -> Result<()> {
+    /// Does what the notes of a connection say, in order. Whoever cannot be served, after some tries, is let go: it comes back
+    /// and catches up.
+    pub async fn notes(&self, socket: &SocketId, notes: Vec<Note>, receives: u32) -> Result<()> {
         let Some(mut row) = Row::load(&self.app, socket).await? else { return Ok(()) };
-        match self.take(&mut row, note).await {
+        let took = async {
+            let mut notes = notes.into_iter().peekable();
+            while let Some(note) = notes.next() {
+                let Note::Push(first) = note else {
+                    self.take(&mut row, note).await?;
+                    continue;
+                };
+                let mut pushes = vec![first];
+                while let Some(Note::Push(next)) = notes.next_if(|next| matches!(next, Note::Push(_))) {
+                    pushes.push(next);
+                }
+                self.pushed(&mut row, pushes).await?;
+            }
+            Ok(())
+        };
+        match took.await {
             Ok(()) => Ok(()),
             Err(Stop::Failed(error)) if receives < PATIENCE => Err(error),
             Err(Stop::Failed(error)) => {
@@ -69,7 +85,7 @@ impl Gateway {
                 self.look_if_due(row).await?;
                 self.read(row, reading).await
             }
-            Note::Push(pushed) => self.pushed(row, pushed).await,
+            Note::Push(pushed) => self.pushed(row, vec![pushed]).await,
             Note::Grew { instance } => {
                 self.look_if_due(row).await?;
                 self.read(row, Reading { instances: vec![instance], ..Reading::default() }).await
@@ -203,38 +219,65 @@ impl Gateway {
         row.save(&self.app).await
     }
 
-    /// A frame for everybody concerned.
-    async fn pushed(&self, row: &mut Row, pushed: Pushed) -> Result<(), Stop> {
-        if !row.reads {
+    /// Frames for everybody concerned. Positions are written after what they are of went out: what is cut off in between comes
+    /// twice rather than never.
+    async fn pushed(&self, row: &mut Row, pushes: Vec<Pushed>) -> Result<(), Stop> {
+        if !row.reads || row.user.is_none() {
             return Ok(());
         }
         self.look_if_due(row).await?;
-        let Some(place) = pushed.place() else {
-            return match &pushed.text {
-                Some(text) => self.send(&row.id, text).await,
-                None => Ok(()),
+        let mut moved = HashMap::new();
+        let sent = self.send_pushed(row, pushes, &mut moved).await;
+        for (channel, position) in moved {
+            row.set_position(&self.app, &keys::socket_channel(&row.id, &channel), position).await?;
+        }
+        sent
+    }
+
+    /// `moved`: the positions that are to be written.
+    async fn send_pushed(
+        &self,
+        row: &mut Row,
+        pushes: Vec<Pushed>,
+        moved: &mut HashMap<String, Position>,
+    ) -> Result<(), Stop> {
+        let writers: Vec<(&UserId, &str)> = pushes.iter().filter_map(Pushed::writer).collect();
+        let mut own = row.sent_here(&self.app, &writers).await?.into_iter();
+        for pushed in &pushes {
+            let own = pushed.writer().is_some() && own.next() == Some(true);
+            let Some(channel) = &pushed.channel else {
+                if let Some(text) = &pushed.text {
+                    self.send(&row.id, text).await?;
+                }
+                continue;
             };
-        };
-        let key = keys::socket_channel(&row.id, &place.channel);
-        let known = row.position(&self.app, &key).await?.or(row.floor.map(Position::at));
-        let mut position = known.unwrap_or_else(|| Position::at(place.seq.saturating_sub(1)));
-        if place.seq <= position.seen() {
-            return Ok(());
+            let key = keys::socket_channel(&row.id, channel);
+            let mut position = match moved.get(channel) {
+                Some(position) => *position,
+                None => {
+                    let known = row.position(&self.app, &key).await?.or(row.floor.map(Position::at));
+                    known.unwrap_or_else(|| Position::at(pushed.seq.saturating_sub(1)))
+                }
+            };
+            if pushed.seq <= position.seen() {
+                continue;
+            }
+            match &pushed.text {
+                Some(text) if pushed.seq == position.seen() + 1 => {
+                    if position.advance(pushed.seq) && !own {
+                        self.send(&row.id, text).await?;
+                    }
+                    moved.insert(channel.clone(), position);
+                }
+                // Something before it is missing, or it was too large to come along.
+                _ => {
+                    row.set_position(&self.app, &key, position).await?;
+                    moved.remove(channel);
+                    self.read(row, Reading { chats: vec![channel.clone()], ..Reading::default() }).await?;
+                }
+            }
         }
-        let (true, Some(text)) = (place.seq == position.seen() + 1, &pushed.text) else {
-            // Something before it is missing, or it was too large to come along.
-            row.set_position(&self.app, &key, position).await?;
-            return self.read(row, Reading { chats: vec![place.channel.to_string()], ..Reading::default() }).await;
-        };
-        let own = match (&pushed.from, &pushed.client_id) {
-            (Some(from), Some(number)) => row.sent_here(&self.app, &[(from, number)]).await? == [true],
-            _ => false,
-        };
-        if position.advance(place.seq) && !own {
-            self.send(&row.id, text).await?;
-        }
-        // After it went out: what is cut off in between comes twice rather than never.
-        Ok(row.set_position(&self.app, &key, position).await?)
+        Ok(())
     }
 
     /// Goes on where the client says that it is. What is wrong with single names is told; the rest is done all the same.
