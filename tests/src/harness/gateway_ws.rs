@@ -31,8 +31,7 @@ const MOST_FRAME: usize = 32 * 1024;
 const BUFFER: usize = 64;
 
 /// Hands an event to a function; its answer, or why there is none.
-pub type Invoke =
-    Arc<dyn Fn(&'static str, Value) -> BoxFuture<'static, Result<Value, String>> + Send + Sync + 'static>;
+pub type Invoke = Arc<dyn Fn(&'static str, Value) -> BoxFuture<'static, Result<Value, String>> + Send + Sync + 'static>;
 
 /// All connections of one stage.
 pub struct Sockets {
