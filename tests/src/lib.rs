@@ -3,6 +3,8 @@
 pub mod harness;
 
 #[cfg(test)]
+mod bundle;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;

@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod client;
 pub mod envelope;
+pub mod fault_proxy;
 pub mod gateway_ws;
 pub mod instance;
 pub mod ministack;
@@ -21,6 +22,7 @@ pub mod tools;
 pub mod wait;
 
 pub use client::{Answer, Client, Credential};
+pub use fault_proxy::FaultProxy;
 pub use instance::Instance;
 pub use person::Person;
 pub use receiver::{Behaviour, Hit, Receiver};

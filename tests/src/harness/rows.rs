@@ -2,7 +2,7 @@
 //! local home's file is opened as any reader of its views would; the bundle's table by the store's own client.
 
 use super::bundle::wait;
-use super::server::{Server, on_aws};
+use super::server::Server;
 use rusqlite::{Connection, OpenFlags};
 use shared::store::{Item, Query, Store as _, Write};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Server {
     /// When they cannot be read.
     #[must_use]
     pub fn unknown_notifications(&self, instance: &str) -> Vec<(Option<i64>, String)> {
-        if on_aws() {
+        if self.is_bundle() {
             let rows = self.partition(format!("JK#{instance}"));
             return rows
                 .iter()
@@ -49,7 +49,7 @@ impl Server {
     #[must_use]
     pub fn forget_events(&self, instance: &str, keep: u32) -> usize {
         let pk = format!("E#{instance}#0");
-        if on_aws() {
+        if self.is_bundle() {
             let mut rows = self.partition(pk);
             rows.truncate(rows.len().saturating_sub(keep as usize));
             let (gone, aws) = (rows.len(), Arc::clone(self.store()));

@@ -2,7 +2,7 @@
 //! `TRUNKLINE_HOME=aws`, the bundle with a table and queues.
 
 use super::bundle::Bundle;
-use super::client::{Client, Credential};
+use super::client::{Answer, Client, Credential};
 use super::process::{Signal, binary, signal, unwatch, watch};
 use shared_aws::Aws;
 use std::fs::File;
@@ -52,11 +52,11 @@ pub fn on_aws() -> bool {
     std::env::var("TRUNKLINE_HOME").is_ok_and(|home| home == "aws")
 }
 
-/// Whether an answer says no more than that a process ended in the middle: 503, and behind API Gateway, whose function was
-/// killed, 500.
+/// Whether an answer says no more than that a process ended in the middle: 503, and the 500 of API Gateway itself, whose
+/// function was killed. A 500 of ours is a bug.
 #[must_use]
-pub fn cut_off(status: u16) -> bool {
-    status == 503 || (on_aws() && status == 500)
+pub fn cut_off(answer: &Answer) -> bool {
+    answer.status == 503 || (answer.status == 500 && &answer.body[..] == br#"{"message":"Internal Server Error"}"#)
 }
 
 impl Server {
@@ -72,6 +72,19 @@ impl Server {
     /// When the server does not answer `/ready` in time; with what it logged.
     #[must_use]
     pub fn start_with(env: &[(&str, &str)]) -> Server {
+        Server::start_at_home(env, on_aws())
+    }
+
+    /// The same, and a bundle whatever `TRUNKLINE_HOME` says. `AWS_ENDPOINT_URL` may name what stands in front of the emulator.
+    ///
+    /// # Panics
+    /// When it does not start in time.
+    #[must_use]
+    pub fn start_bundle(env: &[(&str, &str)]) -> Server {
+        Server::start_at_home(env, true)
+    }
+
+    fn start_at_home(env: &[(&str, &str)], bundle: bool) -> Server {
         let folder = tempfile::Builder::new().prefix("trunkline-").tempdir().expect("a temporary folder");
         let port = free_port();
         let mut all: Vec<(String, String)> = [
@@ -84,7 +97,7 @@ impl Server {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
         all.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let home = if on_aws() {
+        let home = if bundle {
             Home::Bundle(Box::new(Bundle::new(port, &folder.path().join("server.log"), &all)), Running::No)
         } else {
             Home::Local(None)
@@ -109,7 +122,10 @@ impl Server {
     /// Who needs no credentials on a developer's machine; elsewhere the administrator's client, since nothing is open there.
     #[must_use]
     pub fn developer(&self) -> Client {
-        if on_aws() { self.admin() } else { self.anonymous() }
+        match self.home {
+            Home::Local(_) => self.anonymous(),
+            Home::Bundle(..) => self.admin(),
+        }
     }
 
     /// The administrator's client.
@@ -122,6 +138,12 @@ impl Server {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Whether it is a bundle.
+    #[must_use]
+    pub fn is_bundle(&self) -> bool {
+        matches!(self.home, Home::Bundle(..))
     }
 
     /// The bundle, for what only that has.

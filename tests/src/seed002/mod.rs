@@ -4,7 +4,7 @@
 mod channel;
 mod client;
 mod message;
-mod storm;
+pub(crate) mod storm;
 mod tenancy;
 
 use serde_json::Value;

@@ -167,6 +167,14 @@ impl Environments {
         inner.environments.values().filter(|one| one.function == function).map(|one| one.pid).collect()
     }
 
+    /// Those of them that are working on an event.
+    #[must_use]
+    pub fn working(&self, function: &str) -> Vec<u32> {
+        let inner = self.inner();
+        let working = |one: &&Environment| one.function == function && one.working.is_some();
+        inner.environments.values().filter(working).map(|one| one.pid).collect()
+    }
+
     /// `kill -9` of all environments.
     pub fn kill_all(&self) {
         let mut inner = self.inner();

@@ -47,6 +47,8 @@ pub type Env = Vec<(String, String)>;
 /// A deployment of its own: table, queues, functions, workers.
 pub struct Bundle {
     aws: Arc<Aws>,
+    /// What the event sources receive with: through whatever stands before the emulator.
+    polls: Arc<Aws>,
     environments: Arc<Environments>,
     /// The clients' connections outlive the functions.
     sockets: Arc<Sockets>,
@@ -80,6 +82,7 @@ pub fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -
 
 impl Bundle {
     /// Makes table and queues; the processes start with [`Bundle::launch`]. `env` goes to every process, above the defaults.
+    /// An `AWS_ENDPOINT_URL` in it stands before the emulator, for the processes and for the event sources.
     ///
     /// # Panics
     /// When the emulator does not do what is asked.
@@ -94,14 +97,19 @@ impl Bundle {
             emulator: Some(ministack::endpoint().to_owned()),
         };
         let bucket = name.clone();
-        let aws = wait(async move {
-            let aws = Aws::connect(settings, Arc::new(SystemClock::default()), Arc::new(Meter::default())).await;
-            let aws = aws.expect("clients");
+        let before = env.iter().rev().find(|(name, _)| name == "AWS_ENDPOINT_URL").map(|(_, url)| url.clone());
+        let through = Settings { emulator: before.or_else(|| settings.emulator.clone()), ..settings.clone() };
+        let (aws, polls) = wait(async move {
+            let connect = async |settings| {
+                let aws = Aws::connect(settings, Arc::new(SystemClock::default()), Arc::new(Meter::default())).await;
+                aws.expect("clients")
+            };
+            let (aws, polls) = (connect(settings).await, connect(through).await);
             aws.create().await.expect("table and queues");
             sources::be_quick(&aws).await;
             let made = reqwest::Client::new().put(format!("{}/{bucket}", ministack::endpoint())).send().await;
             assert!(made.expect("an answer").status().is_success(), "no bucket was made");
-            aws
+            (aws, polls)
         });
         let mut all: Env = [
             ("STORE", "dynamodb".to_owned()),
@@ -128,16 +136,8 @@ impl Bundle {
         all.extend_from_slice(env);
         let environments = Environments::new(all.clone(), log);
         let sockets = gateway::sockets(&environments);
-        Bundle {
-            aws,
-            environments,
-            sockets,
-            env: all,
-            log: log.to_owned(),
-            port,
-            workers: Vec::new(),
-            tasks: Vec::new(),
-        }
+        let (workers, tasks) = (Vec::new(), Vec::new());
+        Bundle { aws, polls, environments, sockets, env: all, log: log.to_owned(), port, workers, tasks }
     }
 
     /// Opens the HTTP API, connects the queues, and starts the workers; returns when those are ready.
@@ -149,7 +149,7 @@ impl Bundle {
         let sockets = Arc::clone(&self.sockets);
         let gateway = wait(async move { gateway::open(port, environments, sockets).await });
         self.tasks.push(gateway);
-        self.tasks.extend(sources::connect(&self.aws, &self.environments));
+        self.tasks.extend(sources::connect(&self.polls, &self.environments));
         for _ in 0..WORKERS {
             self.add_worker();
         }
@@ -177,6 +177,19 @@ impl Bundle {
         let child = command.spawn().unwrap_or_else(|error| panic!("worker: {error}"));
         watch(child.id());
         self.workers.push(Worker { child, port });
+    }
+
+    /// `kill -9` of one worker, by its place among [`Bundle::workers`], and the start of another, as the service does it that
+    /// keeps their number.
+    ///
+    /// # Panics
+    /// When there is none at this place, or the other cannot be started.
+    pub fn replace_worker(&mut self, at: usize) {
+        let mut worker = self.workers.remove(at);
+        drop(worker.child.kill());
+        drop(worker.child.wait());
+        unwatch(worker.child.id());
+        self.add_worker();
     }
 
     /// Process ids of the workers, in the order of their start.
