@@ -72,6 +72,24 @@ impl Server {
     /// When the server does not answer `/ready` in time; with what it logged.
     #[must_use]
     pub fn start_with(env: &[(&str, &str)]) -> Server {
+        let mut server = Server::new(env, on_aws());
+        server.launch();
+        server
+    }
+
+    /// A bundle, whatever the suite's home is, whose event sources reach the queues at another address; for the benchmark.
+    ///
+    /// # Panics
+    /// When the server does not answer `/ready` in time; with what it logged.
+    #[must_use]
+    pub fn bundled(env: &[(&str, &str)], queues: &str) -> Server {
+        let mut server = Server::new(env, true);
+        server.bundle().poll_through(queues);
+        server.launch();
+        server
+    }
+
+    fn new(env: &[(&str, &str)], on_aws: bool) -> Server {
         let folder = tempfile::Builder::new().prefix("trunkline-").tempdir().expect("a temporary folder");
         let port = free_port();
         let mut all: Vec<(String, String)> = [
@@ -84,14 +102,12 @@ impl Server {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
         all.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        let home = if on_aws() {
+        let home = if on_aws {
             Home::Bundle(Box::new(Bundle::new(port, &folder.path().join("server.log"), &all)), Running::No)
         } else {
             Home::Local(None)
         };
-        let mut server = Server { port, folder, env: all, home, started_in: Duration::ZERO };
-        server.launch();
-        server
+        Server { port, folder, env: all, home, started_in: Duration::ZERO }
     }
 
     /// `http://127.0.0.1:<port>`; stays the same over restarts.

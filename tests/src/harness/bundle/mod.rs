@@ -14,7 +14,7 @@ mod environments;
 mod gateway;
 mod sources;
 
-pub use environments::{Environments, Failed};
+pub use environments::{Environments, Failed, Spans};
 
 use super::ministack;
 use super::process::{Signal, binary, signal, unwatch, watch};
@@ -45,6 +45,8 @@ pub type Env = Vec<(String, String)>;
 /// A deployment of its own: table, queues, functions, workers.
 pub struct Bundle {
     aws: Arc<Aws>,
+    /// Through which the event sources reach the queues.
+    polling: Arc<Aws>,
     environments: Arc<Environments>,
     env: Env,
     log: PathBuf,
@@ -122,7 +124,27 @@ impl Bundle {
         .to_vec();
         all.extend_from_slice(env);
         let environments = Environments::new(all.clone(), log);
-        Bundle { aws, environments, env: all, log: log.to_owned(), port, workers: Vec::new(), tasks: Vec::new() }
+        let polling = Arc::clone(&aws);
+        Bundle { aws, polling, environments, env: all, log: log.to_owned(), port, workers: Vec::new(), tasks: Vec::new() }
+    }
+
+    /// Has the event sources reach the queues through another address, in front of the emulator. Before [`Bundle::launch`].
+    ///
+    /// # Panics
+    /// When there are no clients.
+    pub fn poll_through(&mut self, endpoint: &str) {
+        let name = self.env.iter().find(|(name, _)| name == "TABLE_NAME").map(|(_, name)| name.clone());
+        let name = name.expect("the table's name");
+        let settings = Settings {
+            queue_prefix: format!("{name}-"),
+            table: name,
+            shards: SHARDS,
+            emulator: Some(endpoint.to_owned()),
+        };
+        self.polling = wait(async move {
+            let aws = Aws::connect(settings, Arc::new(SystemClock::default()), Arc::new(Meter::default())).await;
+            aws.expect("clients")
+        });
     }
 
     /// Opens the HTTP API, connects the queues, and starts the workers; returns when those are ready.
@@ -133,7 +155,7 @@ impl Bundle {
         let (port, environments) = (self.port, Arc::clone(&self.environments));
         let gateway = wait(async move { gateway::open(port, environments).await });
         self.tasks.push(gateway);
-        self.tasks.extend(sources::connect(&self.aws, &self.environments));
+        self.tasks.extend(sources::connect(&self.polling, &self.environments));
         for _ in 0..WORKERS {
             self.add_worker();
         }
