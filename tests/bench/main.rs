@@ -1,9 +1,11 @@
 //! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
 //!
 //! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search] [juhe] [sockets]`; without a name, all of them.
+//! `… aws [starts|cost]` measures the functions of the home on AWS.
 //! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
+mod aws;
 mod instances;
 mod juhe;
 mod raw;
@@ -20,6 +22,10 @@ async fn main() {
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|one| one == name);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores, load and server on the same machine\n");
+    // Of another home, so not among all of them.
+    if chosen.first().is_some_and(|one| one == "aws") {
+        return aws::run(chosen.get(1).map(String::as_str)).await;
+    }
     if wanted("start") {
         start::run().await;
     }

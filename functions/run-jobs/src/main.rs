@@ -9,7 +9,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use realtime::gateway::Gateway;
 use run_jobs::Desk;
-use shared_aws::sockets::Management;
+use shared_aws::{report::Report, sockets::Management};
 use tokio::time::Instant;
 
 #[tokio::main]
@@ -19,11 +19,14 @@ async fn main() -> Result<(), Error> {
         Some(url) => Some(Arc::new(Gateway::new(Arc::clone(&app), Management::connect(url).await))),
         None => None,
     };
+    let report = &Report::of(&app)?;
     let desk = &Desk { app, gateway };
     let handler = service_fn(async move |event: LambdaEvent<SqsEvent>| {
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
         let until = Some(Instant::now() + left);
-        Ok::<SqsBatchResponse, Error>(run_jobs::lambda::handle(desk, event.payload, until).await)
+        let answer = run_jobs::lambda::handle(desk, event.payload, until).await;
+        report.invocation();
+        Ok::<SqsBatchResponse, Error>(answer)
     });
     lambda_runtime::run(handler).await
 }

@@ -1,6 +1,6 @@
 //! The worker as a process of its own: joins the fleet, holds its part, answers probes, and gives everything back at SIGTERM.
 
-use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, response::Response, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -12,7 +12,7 @@ use shared::{
     config::{Config, Source},
     edge,
 };
-use shared_aws::emf::Emf;
+use shared_aws::{emf::Emf, report::Report};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -59,7 +59,8 @@ pub async fn serve() -> Result<()> {
     let mut keeping = tokio::spawn(Arc::clone(&fleet).run());
     let probed = Probed { app: Arc::clone(&app), fleet: Arc::clone(&fleet), metrics };
     let mut serving = tokio::spawn(axum::serve(listener, router(probed)).into_future());
-    let mut flushing = tokio::spawn(flush(emf.clone()));
+    let report = Report::with(&app, emf);
+    let mut flushing = tokio::spawn(flush(report.clone()));
     tracing::info!(address = %app.config.listen, shards = app.config.worker_shards, "the worker runs");
 
     let ended = tokio::select! {
@@ -75,7 +76,7 @@ pub async fn serve() -> Result<()> {
     }
     worker.stop().await;
     serving.abort();
-    write(&emf);
+    report.write();
     tracing::info!("stopped");
     ended
 }
@@ -98,20 +99,12 @@ async fn get_ready(State(probed): State<Probed>) -> Response {
     edge::readiness(&probed.app, vec![("lease", lease)]).await
 }
 
-async fn flush(emf: Emf) {
+async fn flush(report: Report) {
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + FLUSH, FLUSH);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        write(&emf);
-    }
-}
-
-/// To standard output, where the container's log takes it from.
-fn write(emf: &Emf) {
-    let lines = emf.take();
-    if let Err(error) = std::io::stdout().write_all(lines.as_bytes()) {
-        tracing::warn!(%error, "metrics were not written");
+        report.write();
     }
 }
 

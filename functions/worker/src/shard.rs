@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use shared::{
-    domain::instance,
+    domain::{instance, rotation},
     id::InstanceId,
     store::{Queue, Received},
 };
@@ -146,6 +146,7 @@ impl Supervisors {
 
     /// Hands messages to their instances, in order. What finds no room goes back to the queue.
     async fn deliver(&mut self, messages: Vec<Received>) {
+        rotation::look_if_due(&self.context.app).await;
         let mut order: Vec<InstanceId> = Vec::new();
         let mut batches: HashMap<InstanceId, Vec<Received>> = HashMap::new();
         for message in messages {

@@ -40,22 +40,29 @@ pub struct Reported {
     pub unit: &'static str,
     /// The label that becomes the dimension [`OUTCOME`]; others are added up.
     pub by: Option<&'static str>,
+    /// How many of what is counted make one of what is shown.
+    pub parts: u8,
 }
 
 const fn count(name: &'static str, shown: &'static str) -> Reported {
-    Reported { name, shown, unit: "Count", by: None }
+    Reported { name, shown, unit: "Count", by: None, parts: 1 }
 }
 
 const fn outcomes(name: &'static str, shown: &'static str, by: &'static str) -> Reported {
-    Reported { name, shown, unit: "Count", by: Some(by) }
+    Reported { name, shown, unit: "Count", by: Some(by), parts: 1 }
 }
 
 const fn seconds(name: &'static str, shown: &'static str) -> Reported {
-    Reported { name, shown, unit: "Seconds", by: None }
+    Reported { name, shown, unit: "Seconds", by: None, parts: 1 }
 }
 
 /// All that goes out.
 pub const REPORTED: &[Reported] = &[
+    // Both.
+    Reported { parts: 2, ..count("trunkline_read_half_units_total", "ReadUnits") },
+    count("trunkline_write_units_total", "WriteUnits"),
+    count("trunkline_store_requests_total", "StoreRequests"),
+    count("trunkline_queue_requests_total", "QueueRequests"),
     // Workers, once a minute each.
     count("trunkline_owned_instances", "OwnedInstances"),
     count("trunkline_owned_shards", "OwnedShards"),
@@ -138,7 +145,7 @@ impl Emf {
         // Metrics of one set of dimensions share a line.
         let mut lines: BTreeMap<(Option<String>, usize), Vec<(usize, Value)>> = BTreeMap::new();
         for ((at, label), count) in counters {
-            lines.entry((label, 0)).or_default().push((at, count.into()));
+            lines.entry((label, 0)).or_default().push((at, shown(count, REPORTED[at].parts)));
         }
         for ((at, label), value) in standing {
             lines.entry((label, 0)).or_default().push((at, value.into()));
@@ -182,6 +189,12 @@ impl Emf {
         });
         Some(Arc::new(Cell { emf: self.clone(), place: (at, label) }))
     }
+}
+
+/// A count in the unit that is shown.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 between two flushes")]
+fn shown(count: u64, parts: u8) -> Value {
+    if parts == 1 { count.into() } else { (count as f64 / f64::from(parts)).into() }
 }
 
 /// One metric as its caller holds it.
@@ -306,6 +319,13 @@ mod tests {
         assert_eq!(sends, [(Some("failed"), Some(1)), (Some("sent"), Some(3))]);
         assert_eq!(lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Deployment", "Outcome"]]));
         assert_eq!(emf.take_counted(), "", "nothing was counted since");
+    }
+
+    #[test]
+    fn halves_are_shown_as_such() {
+        let emf = emf();
+        metrics::with_local_recorder(&emf, || metrics::counter!("trunkline_read_half_units_total").increment(3));
+        assert_eq!(parsed(&emf.take_counted())[0]["ReadUnits"].as_f64(), Some(1.5));
     }
 
     #[test]

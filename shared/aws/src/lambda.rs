@@ -23,7 +23,7 @@ use shared::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{Aws, Settings, secrets};
+use crate::{Aws, Settings, report::Report, secrets};
 
 /// What a function's `main` may end with.
 pub type Failure = lambda_http::Error;
@@ -31,11 +31,12 @@ pub type Failure = lambda_http::Error;
 /// Serves route groups behind API Gateway's HTTP API until the runtime ends the process.
 pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
     let app = app().await?;
+    let report = Report::of(&app)?;
     first_start(&app).await?;
     let groups = groups.route("/metrics", get(elsewhere));
     let router = edge::finish(groups, Arc::clone(&app))?;
     let handler = service_fn(move |request: lambda_http::Request| {
-        let (app, router) = (Arc::clone(&app), router.clone());
+        let (app, router, report) = (Arc::clone(&app), router.clone(), report.clone());
         async move {
             rotation::look_if_due(&app).await;
             let response = router.oneshot(through_gateway(request)).await;
@@ -43,6 +44,7 @@ pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
             if let Err(error) = calls::flush(&app).await {
                 tracing::warn!(code = %error.code, cause = ?error.source, "API calls are not counted yet");
             }
+            report.invocation();
             response
         }
     });

@@ -10,9 +10,9 @@
 //! | `query` | get, query, count |
 //! | `search` | keyword search: a bounded, filtered read |
 //! | `queues`, `send`, `dead` | SQS: receiving, sending, dead letters |
-//! | `emf` | metrics, as lines of the log |
 //! | `sockets` | the WebSockets that API Gateway holds |
 //! | `secrets` | settings from Secrets Manager |
+//! | `emf`, `report` | metrics, as lines of the log; what was used among them |
 //! | `lambda` | starting a Lambda function |
 //! | `admin` | making and dropping table and queues, for local work and tests |
 
@@ -28,6 +28,7 @@ pub mod lambda;
 mod log;
 mod query;
 mod queues;
+pub mod report;
 mod search;
 mod secrets;
 mod send;

@@ -15,10 +15,19 @@ pub use rustix::process::Signal;
 /// When it is not there.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let folder = std::env::var_os("TRUNKLINE_BINS").map_or_else(|| root().join("target/debug"), PathBuf::from);
-    let path = folder.join(name);
+    let path = folder().join(name);
     assert!(path.exists(), "{} is missing: tests/run --prepare builds it", path.display());
     path
+}
+
+/// The same, if it is there.
+#[must_use]
+pub fn binary_if_built(name: &str) -> Option<PathBuf> {
+    Some(folder().join(name)).filter(|path| path.exists())
+}
+
+fn folder() -> PathBuf {
+    std::env::var_os("TRUNKLINE_BINS").map_or_else(|| root().join("target/debug"), PathBuf::from)
 }
 
 /// Sends a signal. A process that has ended in the meantime is none to complain about.

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 /// Environments of one function at the most; more events wait.
@@ -52,8 +52,19 @@ struct Function {
 struct Environment {
     function: String,
     pid: u32,
+    /// When it was started, until it has asked for its first event; then, when it got the event that it works on.
+    since: Instant,
     asked: bool,
     working: Option<(u64, oneshot::Sender<Result<Bytes, Failed>>)>,
+}
+
+/// What a function took of Lambda's time, in the order in which it happened.
+#[derive(Debug, Clone, Default)]
+pub struct Spans {
+    /// From the start of a process to its first question for an event.
+    pub inits: Vec<Duration>,
+    /// From an event to its answer.
+    pub events: Vec<Duration>,
 }
 
 #[derive(Default)]
@@ -63,6 +74,7 @@ struct Inner {
     environments: HashMap<u64, Environment>,
     /// Invocations that were begun, by function.
     calls: HashMap<String, u64>,
+    spans: HashMap<String, Spans>,
 }
 
 /// All functions of a bundle.
@@ -160,6 +172,12 @@ impl Environments {
         self.inner().calls.get(function).copied().unwrap_or(0)
     }
 
+    /// The time that a function took until now.
+    #[must_use]
+    pub fn spans(&self, function: &str) -> Spans {
+        self.inner().spans.get(function).cloned().unwrap_or_default()
+    }
+
     /// Process ids of a function's environments.
     #[must_use]
     pub fn pids(&self, function: &str) -> Vec<u32> {
@@ -213,10 +231,11 @@ impl Environments {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
+        let since = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{function}: {error}"));
         let pid = child.id();
         watch(pid);
-        let environment = Environment { function: function.to_owned(), pid, asked: false, working: None };
+        let environment = Environment { function: function.to_owned(), pid, since, asked: false, working: None };
         inner.environments.insert(id, environment);
         let all = Arc::downgrade(self);
         runtime().spawn_blocking(move || {
@@ -256,7 +275,10 @@ impl Environments {
         let mut inner = self.inner();
         let environment = inner.environments.get_mut(&id)?;
         let (first, pid) = (!std::mem::replace(&mut environment.asked, true), environment.pid);
-        let function = environment.function.clone();
+        let (function, since) = (environment.function.clone(), environment.since);
+        if first {
+            inner.spans.entry(function.clone()).or_default().inits.push(since.elapsed());
+        }
         let all = inner.functions.entry(function).or_default();
         if first {
             all.starting -= 1;
@@ -277,9 +299,11 @@ impl Environments {
 
     fn finish(&self, environment: u64, id: u64, answer: Result<Bytes, Failed>) -> StatusCode {
         let mut inner = self.inner();
-        let working = inner.environments.get_mut(&environment).and_then(|one| one.working.take());
+        let Some(one) = inner.environments.get_mut(&environment) else { return StatusCode::BAD_REQUEST };
+        let (working, took, function) = (one.working.take(), one.since.elapsed(), one.function.clone());
         match working {
             Some((at_work, sender)) if at_work == id => {
+                inner.spans.entry(function).or_default().events.push(took);
                 drop(sender.send(answer));
                 StatusCode::ACCEPTED
             }
@@ -304,7 +328,10 @@ async fn next(State(all): All, Segments(id): Segments<u64>) -> Response {
     let Some(all) = all.upgrade() else { return gone() };
     let Invocation { id: request, event, limit, answer } = invocation;
     match all.inner().environments.get_mut(&id) {
-        Some(environment) => environment.working = Some((request, answer)),
+        Some(environment) => {
+            environment.working = Some((request, answer));
+            environment.since = Instant::now();
+        }
         None => {
             drop(answer.send(Err(Failed::Ended)));
             return gone();

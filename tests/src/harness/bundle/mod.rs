@@ -15,7 +15,7 @@ mod environments;
 mod gateway;
 mod sources;
 
-pub use environments::{Environments, Failed};
+pub use environments::{Environments, Failed, Spans};
 
 use super::gateway_ws::Sockets;
 use super::ministack;

@@ -1,0 +1,42 @@
+//! What AWS charges, in US dollars: list prices of eu-west-1 (Ireland) without free tiers, as of 2025-11-01, from the services'
+//! price pages (`aws.amazon.com/{dynamodb,sqs,lambda,api-gateway,fargate,cloudwatch}/pricing`). The README shows this table.
+
+/// One line of the table.
+pub(crate) struct Price {
+    pub(crate) what: &'static str,
+    /// How many of it the price is for.
+    pub(crate) per: f64,
+    pub(crate) dollars: f64,
+}
+
+impl Price {
+    /// What that many of it cost.
+    pub(crate) fn of(&self, count: f64) -> f64 {
+        count / self.per * self.dollars
+    }
+}
+
+const MILLION: f64 = 1_000_000.0;
+
+/// On demand, standard table class.
+pub(crate) const WRITE_UNIT: Price =
+    Price { what: "DynamoDB write request units", per: MILLION, dollars: 0.7068 };
+pub(crate) const READ_UNIT: Price = Price { what: "DynamoDB read request units", per: MILLION, dollars: 0.1415 };
+/// FIFO for all: standard queues are a fifth cheaper, and few requests go to them.
+pub(crate) const QUEUE_REQUEST: Price = Price { what: "SQS requests (FIFO)", per: MILLION, dollars: 0.50 };
+pub(crate) const INVOCATION: Price = Price { what: "Lambda requests", per: MILLION, dollars: 0.20 };
+/// x86, first tier.
+pub(crate) const GB_SECOND: Price = Price { what: "Lambda GB-seconds", per: MILLION, dollars: 16.6667 };
+pub(crate) const HTTP_CALL: Price = Price { what: "HTTP API requests", per: MILLION, dollars: 1.11 };
+
+pub(crate) const TABLE: [&Price; 6] =
+    [&WRITE_UNIT, &READ_UNIT, &QUEUE_REQUEST, &INVOCATION, &GB_SECOND, &HTTP_CALL];
+
+/// Prints the table.
+pub(crate) fn print() {
+    println!("prices (eu-west-1, list, without free tiers)");
+    for price in TABLE {
+        println!("  {:32} {:9.4} $ per million", price.what, price.dollars * MILLION / price.per);
+    }
+    println!();
+}
