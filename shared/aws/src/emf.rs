@@ -83,6 +83,9 @@ pub const REPORTED: &[Reported] = &[
 /// Which metric, and the value of its label.
 type Place = (usize, Option<String>);
 
+/// The value of the label, and which line of those with that value.
+type Line = (Option<String>, usize);
+
 #[derive(Debug, Default)]
 struct State {
     counters: BTreeMap<Place, u64>,
@@ -143,7 +146,7 @@ impl Emf {
             (std::mem::take(&mut state.counters), std::mem::take(&mut state.values), standing)
         };
         // Metrics of one set of dimensions share a line.
-        let mut lines: BTreeMap<(Option<String>, usize), Vec<(usize, Value)>> = BTreeMap::new();
+        let mut lines: BTreeMap<Line, Vec<(usize, Value)>> = BTreeMap::new();
         for ((at, label), count) in counters {
             lines.entry((label, 0)).or_default().push((at, shown(count, REPORTED[at].parts)));
         }
