@@ -8,6 +8,7 @@ What differs from a deployment on AWS, and why:
   process of this machine, under the credentials of its role;
 * policies name the batch forms of SQS's actions, too: on AWS `sqs:SendMessage` allows `SendMessageBatch`, and so on;
 * the bucket's policy, which refuses whoever comes without TLS, is left out: here everybody does;
+* `WEBSOCKET_MANAGEMENT_URL`: the emulator's, which has the API in the path and not in the host's name;
 * `OUTBOUND_ALLOW`: the receiver of webhooks is on this machine.
 """
 
@@ -20,6 +21,7 @@ import pathlib
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,8 @@ import time
 import zipfile
 
 import emulator
+import wsproto
+import wsproto.events
 from stack import ACCOUNT, REGION, STACK, written
 
 PASSWORD = "a password of the test"
@@ -59,6 +63,7 @@ def packed(binary):
 def deploy(aws, bins):
     template = written()
     del template["Resources"]["MediaPolicy"]
+    sockets = {"Fn::Sub": aws.endpoint + "/_aws/execute-api/${SocketApi}/ws"}
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": REGION})
     functions = [one for one in template["Resources"].values() if isinstance(one, dict) and one["Type"] == "AWS::Serverless::Function"]
@@ -76,7 +81,7 @@ def deploy(aws, bins):
             key = folder.rsplit("/", 1)[1] + ".zip"
             s3.put_object(Bucket="code", Key=key, Body=zips.pop(folder))
             resource["Properties"]["CodeUri"] = {"Bucket": "code", "Key": key}
-    template["Globals"]["Function"]["Environment"]["Variables"].update(ONLY_HERE)
+    template["Globals"]["Function"]["Environment"]["Variables"].update(ONLY_HERE, WEBSOCKET_MANAGEMENT_URL=sockets)
     s3.put_object(Bucket="code", Key="template.json", Body=json.dumps(template).encode())
     say("packed")
 
@@ -132,6 +137,40 @@ class Api:
         return answer
 
 
+class Socket:
+    """A client of the deployed WebSocket API: texts only, one connection."""
+
+    def __init__(self, aws, url, token):
+        host = re.match(r"wss://([a-z0-9]+)\.execute-api\.", url)[1] + f".execute-api.localhost:{aws.port}"
+        self.wire = socket.create_connection(("127.0.0.1", aws.port), timeout=PATIENCE)
+        self.protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+        self.wire.sendall(self.protocol.send(wsproto.events.Request(host=host, target=f"/ws?token={token}")))
+        assert isinstance(self.next(), wsproto.events.AcceptConnection), "the socket opens"
+
+    def next(self):
+        """The next event of the protocol."""
+        while True:
+            for event in self.protocol.events():
+                return event
+            self.protocol.receive_data(self.wire.recv(65_536) or None)
+
+    def say(self, frame):
+        self.wire.sendall(self.protocol.send(wsproto.events.TextMessage(json.dumps(frame))))
+
+    def hear(self, kind):
+        """The next frame of that type."""
+        text = ""
+        while True:
+            event = self.next()
+            assert isinstance(event, (wsproto.events.TextMessage, wsproto.events.Ping)), event
+            if isinstance(event, wsproto.events.TextMessage):
+                text += event.data
+                if event.message_finished:
+                    frame, text = json.loads(text), ""
+                    if frame["type"] == kind:
+                        return frame
+
+
 def until(what, look):
     end = time.monotonic() + PATIENCE
     while True:
@@ -162,7 +201,7 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-def use(aws, api, receiver):
+def use(aws, api, receiver, outputs):
     """Every function answers, and what goes through the queues arrives. Returns the sandbox instance's id."""
     # `GET /health` is the one route that the emulator answers itself.
     assert api.want(200, "GET", "/openapi.json")["openapi"].startswith("3.")
@@ -200,11 +239,17 @@ def use(aws, api, receiver):
     token = bob.want(200, "POST", "/api/login", registered)["data"]["token"]
     bob.credential = {"authorization": f"Bearer {token}"}
     user = bob.want(200, "GET", "/api/auth/me")["id"]
+    # With a socket of the receiver's open, which realtime signs on and run-jobs pushes to.
+    seen = Socket(aws, outputs["WebSocketUrl"], login["token"])
+    seen.say({"type": "ping"})
+    seen.hear("pong")
     sent = {"id": "7f0c8a52-9d6e-4a8e-9a3e-0d1f6f1b2c3d", "toId": me, "chatType": "single", "content": "Hello!", "fromId": user}
     bob.want(200, "POST", "/api/message/send", sent)
     event = receiver.events.get(timeout=PATIENCE)
     while event["event"] != "message_received":
         event = receiver.events.get(timeout=PATIENCE)
+    assert seen.hear("message")["data"]["content"] == "Hello!"
+    say("realtime: a message came through the WebSocket")
     synced = api.want(200, "GET", f"/api/v1/im/message/sync?channelId={user}&channelType=1")
     assert len(synced["data"]) == 1 or synced["data"]["messages"], synced
     say("chat, im, run-jobs, deliver-webhooks: a message became a webhook")
@@ -291,7 +336,7 @@ def main():
             assert set(generated) == {"ENCRYPTION_KEY"} and len(generated["ENCRYPTION_KEY"]) == 48, "the key is generated"
             secrets.put_secret_value(SecretId=outputs["SecretsArn"], SecretString=json.dumps({**generated, **SETTINGS}))
             api = Api(aws, outputs["HttpUrl"])
-            shop = use(aws, api, receiver)
+            shop = use(aws, api, receiver, outputs)
             work(aws, api, bins, outputs, shop)
             refused = [(group, line) for group, line in logged(aws) if "AccessDenied" in line]
             assert not refused, refused
