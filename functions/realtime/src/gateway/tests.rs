@@ -96,7 +96,8 @@ impl World {
             media,
             clock: clock.clone(),
             meter,
-            realtime: Some(realtime), secrets: None
+            realtime: Some(realtime),
+            secrets: None,
         };
         let app = App::build(config, parts).await.expect("builds");
         let clients = Arc::new(Recorder::default());

@@ -86,6 +86,8 @@ impl Lab {
                     media: Media::local(&folder.path().join("media")).expect("a folder"),
                     clock: Arc::clone(&clock),
                     meter: Arc::new(Meter::default()),
+                    realtime: None,
+                    secrets: None,
                 };
                 (place, build(&mut exec, parts))
             })
@@ -134,6 +136,7 @@ fn build(exec: &mut Exec, parts: Parts) -> AppState {
 fn instance_row(shard: u16) -> Instance {
     let now = Millis(1_700_000_000_000);
     Instance {
+        watched_until: None,
         v: instance::VERSION,
         id: InstanceId::new(instance_of(shard)),
         user_id: UserId::new("01k0000000000000"),
