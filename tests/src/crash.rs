@@ -263,7 +263,9 @@ async fn receiver_was_told_everything_in_order((receiver, path): (&Receiver, &st
         let data = hit.json()["data"].clone();
         let chat = ["to", "from"].iter().find_map(|field| data[field].as_str()).unwrap_or("the instance").to_owned();
         let before = last.insert(chat.clone(), seq).unwrap_or_default();
-        assert!(before < seq, "seed {seed}: {chat} was told of {seq} after {before}");
+        let of = |seq| events.iter().find(|event| event["seq"] == seq);
+        let (late, early) = (of(seq), of(before));
+        assert!(before < seq, "seed {seed}: {chat} was told of {seq} after {before}: {late:?} after {early:?}");
     }
 }
 

@@ -20,6 +20,7 @@ use shared::{
 
 use crate::{
     gauges::{self, SendOutcome},
+    locks::Held,
     port::Port,
 };
 
@@ -205,7 +206,9 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
     }
     match sent {
         Sent::Accepted { id, at } => {
+            let told = in_order(port, send).await;
             insist(|| author.sent(&row, id.as_deref(), at, send.settle())).await?;
+            drop(told);
             port.owner.wrote_to(&row.message).await;
             gauges::send(SendOutcome::Sent);
             Ok(Went::Settled)
@@ -238,8 +241,15 @@ pub(crate) async fn pending(port: &Port, send: &Send) -> Result<Option<SendRow>,
     if row.is_pending() {
         return Ok(Some(row));
     }
+    let _told = in_order(port, send).await;
     port.owner.author().settled_before(&row, send.settle()).await?;
     Ok(None)
+}
+
+/// Until this is dropped nothing else of the chat is appended here. A unit's dispatches leave after its entries are in the log,
+/// and take their time or several tries; what the platform tells of the message meanwhile must not be told before them.
+async fn in_order<'a>(port: &'a Port, send: &Send) -> Held<'a> {
+    port.chats.hold(&send.outgoing.to).await
 }
 
 /// Waits for the attempt. One that takes long is parked meanwhile, and so counted: then the row as it is since.
@@ -269,6 +279,7 @@ async fn counting<T>(
 
 pub(crate) async fn fail(port: &Port, send: &Send, row: &SendRow, reason: &str) -> Result<Went, CommitError> {
     let author = port.owner.author();
+    let _told = in_order(port, send).await;
     insist(|| author.failed(row, reason, send.settle())).await?;
     gauges::send(SendOutcome::Failed);
     Ok(Went::Settled)
@@ -280,6 +291,7 @@ pub(crate) async fn park(port: &Port, send: &mut Send, row: &SendRow) -> Result<
         return Ok(row.clone());
     }
     let (command, author) = (send.command(port), port.owner.author());
+    let _told = in_order(port, send).await;
     insist(|| author.parked(row, &command, send.accepted, send.settle())).await?;
     gauges::send(SendOutcome::Parked);
     send.from = From::Parked(keys::parked(port.owner.id(), send.accepted, &row.message.id));

@@ -57,7 +57,11 @@ pub(super) fn divide(call: &Call, roll: impl Fn(u64) -> u64) -> Option<(Call, Ma
     match operation {
         "SendMessageBatch" => {
             let entries = body["Entries"].as_array_mut().filter(|entries| entries.len() > 1)?;
-            let refused = entries.remove(index(&roll, entries.len()));
+            let at = index(&roll, entries.len());
+            let group = entries[at]["MessageGroupId"].clone();
+            // The last of a FIFO group: what came to stand before it could not be taken back.
+            let last = entries.iter().rposition(|entry| !group.is_null() && entry["MessageGroupId"] == group);
+            let refused = entries.remove(last.unwrap_or(at));
             let failed = json!({"Id": refused["Id"], "SenderFault": false, "Code": "InternalError"});
             rest.insert("Failed".into(), json!([failed]));
         }
