@@ -7,6 +7,7 @@ What differs from a deployment on AWS, and why:
 * `WorkerImage` stays empty: the emulator's ECS wants containers, and it has no Application Auto Scaling. The worker runs as a
   process of this machine, under the credentials of its role;
 * policies name the batch forms of SQS's actions, too: on AWS `sqs:SendMessage` allows `SendMessageBatch`, and so on;
+* policies name the secret by a pattern: `Ref` of a secret is its ARN on AWS, and its name in the emulator;
 * the bucket's policy, which refuses whoever comes without TLS, is left out: here everybody does;
 * `WEBSOCKET_MANAGEMENT_URL`: the emulator's, which has the API in the path and not in the host's name;
 * `OUTBOUND_ALLOW`: the receiver of webhooks is on this machine.
@@ -35,9 +36,7 @@ import wsproto.events
 from stack import ACCOUNT, REGION, STACK, written
 
 PASSWORD = "a password of the test"
-SETTINGS = {"ENCRYPTION_KEY": "the encryption key of the test", "ADMIN_PASSWORD": PASSWORD}
-# Also in the environment, for as long as the programs do not read SECRETS_ID themselves.
-ONLY_HERE = {**SETTINGS, "OUTBOUND_ALLOW": "loopback"}
+ONLY_HERE = {"OUTBOUND_ALLOW": "loopback"}
 BATCHES = {f"sqs:{one}": f"sqs:{one}Batch" for one in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")}
 # How long anything may take until it shows, and all of it together.
 PATIENCE, ALTOGETHER = 30, 240
@@ -75,6 +74,8 @@ def deploy(aws, bins):
         kind = resource["Type"] if isinstance(resource, dict) else None
         if kind == "AWS::IAM::Role":
             for statement in resource["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]:
+                if statement["Resource"] == {"Ref": "Secrets"}:
+                    statement["Resource"] = {"Fn::Sub": "arn:aws:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/settings-??????"}
                 statement["Action"] += [BATCHES[one] for one in statement["Action"] if one in BATCHES]
         if kind == "AWS::Serverless::Function":
             folder = resource["Properties"]["CodeUri"]
@@ -276,7 +277,6 @@ def work(aws, api, bins, outputs, shop):
         "MEDIA_URL": f"s3://{outputs['MediaBucket']}",
         "WORKER_SHARDS": "8",
         "SECRETS_ID": outputs["SecretsArn"],
-        **SETTINGS,
         "LOG_FORMAT": "json",
         "LISTEN_ADDR": f"127.0.0.1:{emulator.free_port()}",
         "AWS_REGION": REGION,
@@ -334,7 +334,7 @@ def main():
             secrets = aws.client("secretsmanager")
             generated = json.loads(secrets.get_secret_value(SecretId=outputs["SecretsArn"])["SecretString"])
             assert set(generated) == {"ENCRYPTION_KEY"} and len(generated["ENCRYPTION_KEY"]) == 48, "the key is generated"
-            secrets.put_secret_value(SecretId=outputs["SecretsArn"], SecretString=json.dumps({**generated, **SETTINGS}))
+            secrets.put_secret_value(SecretId=outputs["SecretsArn"], SecretString=json.dumps({**generated, "ADMIN_PASSWORD": PASSWORD}))
             api = Api(aws, outputs["HttpUrl"])
             shop = use(aws, api, receiver, outputs)
             work(aws, api, bins, outputs, shop)
