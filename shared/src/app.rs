@@ -86,7 +86,7 @@ impl App {
             keyring = keyring.with_jwt_secrets(&secrets);
         }
         let policy: Policy = config.outbound_allow().parse().map_err(|error: Error| error.field("OUTBOUND_ALLOW"))?;
-        let guard = Guard::new(policy)?;
+        let guard = Guard::new(policy);
         let rate = RateLimiter::new(config.rate_limit);
         let ids = Ids::default();
         let hub = Arc::new(Hub::default());

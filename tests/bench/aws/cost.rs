@@ -42,7 +42,8 @@ pub(crate) async fn run() {
     let mut bench = Bench { receiver: Receiver::start().await, server, counter };
     let tenant = Tenant::of(&bench.server).await;
     let quiet = Instance::paired(&tenant.client, &json!({})).await;
-    let given = json!({"webhookUrl": bench.receiver.url("/hook"), "webhookEvents": ["message_received", "message_sent"]});
+    let given =
+        json!({"webhookUrl": bench.receiver.url("/hook"), "webhookEvents": ["message_received", "message_sent"]});
     let told = Instance::paired(&tenant.client, &given).await;
     // Everything is known once: chats exist, connections are open.
     for instance in [&quiet, &told] {
@@ -116,7 +117,8 @@ impl Bench {
         }
         let work: usize = idle.spans.values().map(|spans| spans.events.len()).sum();
         let poll = |operation: &str| operation == "ReceiveMessage";
-        let other = idle.counts.iter().filter(|(what, _)| !poll(&what.operation) && !["W", "S"].contains(&what.about.as_str()));
+        let other =
+            idle.counts.iter().filter(|(what, _)| !poll(&what.operation) && !["W", "S"].contains(&what.about.as_str()));
         let other: u64 = other.map(|(_, count)| count.requests).sum();
         println!("  {work} invocations, {other} requests that are neither of the fleet nor long polls\n");
     }

@@ -218,4 +218,3 @@ fn value_size(value: &Value) -> usize {
         _ => 1,
     }
 }
-

@@ -19,8 +19,7 @@ impl Price {
 const MILLION: f64 = 1_000_000.0;
 
 /// On demand, standard table class.
-pub(crate) const WRITE_UNIT: Price =
-    Price { what: "DynamoDB write request units", per: MILLION, dollars: 0.7068 };
+pub(crate) const WRITE_UNIT: Price = Price { what: "DynamoDB write request units", per: MILLION, dollars: 0.7068 };
 pub(crate) const READ_UNIT: Price = Price { what: "DynamoDB read request units", per: MILLION, dollars: 0.1415 };
 /// FIFO for all: standard queues are a fifth cheaper, and few requests go to them.
 pub(crate) const QUEUE_REQUEST: Price = Price { what: "SQS requests (FIFO)", per: MILLION, dollars: 0.50 };
@@ -29,8 +28,7 @@ pub(crate) const INVOCATION: Price = Price { what: "Lambda requests", per: MILLI
 pub(crate) const GB_SECOND: Price = Price { what: "Lambda GB-seconds", per: MILLION, dollars: 16.6667 };
 pub(crate) const HTTP_CALL: Price = Price { what: "HTTP API requests", per: MILLION, dollars: 1.11 };
 
-pub(crate) const TABLE: [&Price; 6] =
-    [&WRITE_UNIT, &READ_UNIT, &QUEUE_REQUEST, &INVOCATION, &GB_SECOND, &HTTP_CALL];
+pub(crate) const TABLE: [&Price; 6] = [&WRITE_UNIT, &READ_UNIT, &QUEUE_REQUEST, &INVOCATION, &GB_SECOND, &HTTP_CALL];
 
 /// Prints the table.
 pub(crate) fn print() {

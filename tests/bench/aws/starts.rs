@@ -49,7 +49,10 @@ pub(crate) async fn run() {
         warm.insert(name, environments.spans(name).events.split_off(before));
     }
     println!("functions: {STARTS} starts and {WARM} warm requests each; medians in ms, zip in MiB");
-    println!("  {:18} {:>6} {:>9} {:>7} {:>9} {:>9} {:>9}", "", "zip", "init", "x bare", "first", "warm p50", "warm p99");
+    println!(
+        "  {:18} {:>6} {:>9} {:>7} {:>9} {:>9} {:>9}",
+        "", "zip", "init", "x bare", "first", "warm p50", "warm p99"
+    );
     let init = |name: &str| {
         let Spans { inits, .. } = environments.spans(name);
         Latencies::new(inits[inits.len().saturating_sub(STARTS)..].to_vec()).quantile_ms(0.5)
@@ -77,9 +80,8 @@ pub(crate) async fn run() {
 
 async fn ask(environments: &Arc<Environments>, name: &str, event: &Value) {
     let (environments, name, event) = (Arc::clone(environments), name.to_owned(), event.clone());
-    let answered = tokio::task::block_in_place(|| {
-        wait(async move { (environments.invoke(&name, &event, LIMIT).await, name) })
-    });
+    let answered =
+        tokio::task::block_in_place(|| wait(async move { (environments.invoke(&name, &event, LIMIT).await, name) }));
     let (answer, name) = answered;
     answer.unwrap_or_else(|failed| panic!("{name}: {failed:?}"));
 }

@@ -125,7 +125,16 @@ impl Bundle {
         all.extend_from_slice(env);
         let environments = Environments::new(all.clone(), log);
         let polling = Arc::clone(&aws);
-        Bundle { aws, polling, environments, env: all, log: log.to_owned(), port, workers: Vec::new(), tasks: Vec::new() }
+        Bundle {
+            aws,
+            polling,
+            environments,
+            env: all,
+            log: log.to_owned(),
+            port,
+            workers: Vec::new(),
+            tasks: Vec::new(),
+        }
     }
 
     /// Has the event sources reach the queues through another address, in front of the emulator. Before [`Bundle::launch`].
