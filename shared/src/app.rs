@@ -91,7 +91,7 @@ impl App {
         let Parts { store, queues, media, clock, meter, realtime, secrets } = parts;
         let keyring = rotation::open(&store, &Given::of(&config)?, clock.now()).await?;
         let policy: Policy = config.outbound_allow().parse().map_err(|error: Error| error.field("OUTBOUND_ALLOW"))?;
-        let guard = Guard::new(policy)?;
+        let guard = Guard::new(policy);
         let rate = RateLimiter::new(config.rate_limit);
         let ids = Ids::default();
         let started = clock.monotonic();

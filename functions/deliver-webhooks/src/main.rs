@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> Result<(), shared_aws::lambda::Failure> {
     let app = shared_aws::lambda::app().await?;
+    // It posts in every invocation, and the start has more of the processor than those have.
+    app.guard.warm()?;
     let report = Report::of(&app)?;
     let report = &report;
     let courier = Courier::new(app, CancellationToken::new());

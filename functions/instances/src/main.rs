@@ -2,5 +2,5 @@
 
 #[tokio::main]
 async fn main() -> Result<(), shared_aws::lambda::Failure> {
-    shared_aws::lambda::serve(instances::router()).await
+    shared_aws::lambda::serve_with_media(instances::router()).await
 }

@@ -1,7 +1,7 @@
 //! The settings of an instance as POST and PUT take them: seed 001's flat webhook fields and its nested `webhookSettings`
 //! both, in both.
 
-use globset::Glob;
+use glob::Pattern;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::{
@@ -211,7 +211,7 @@ pub(crate) fn globs(field: &'static str, globs: Vec<String>) -> Result<Vec<Strin
         return Err(Error::invalid(field, format!("{field} must have at most 50 entries")));
     }
     for glob in &globs {
-        if glob.is_empty() || glob.len() > 100 || Glob::new(glob).is_err() {
+        if glob.is_empty() || glob.len() > 100 || Pattern::new(glob).is_err() {
             return Err(Error::invalid(field, format!("{field} must be event names or globs such as message_*")));
         }
     }

@@ -52,6 +52,8 @@ pub(crate) async fn open(mut config: Config) -> Result<Home> {
         }
     };
     let app = App::build(config, parts).await?;
+    // A system without certificates shows now, and not at the first webhook.
+    app.guard.warm()?;
     Ok(Home { app, sqlite, _lock: lock })
 }
 

@@ -45,10 +45,11 @@ pub(crate) async fn follow(context: Arc<Context>, stop: CancellationToken) {
             Some(ended) = follower.tasks.join_next() => follower.ended(ended),
             Some(_) = burying.join_next() => {}
             _ = bury.tick(), if burying.is_empty() => {
-                let (context, shards) = (Arc::clone(&context), shards.keys().copied().collect::<Vec<_>>());
+                let (context, shards) = (Arc::clone(&context), context.busy.lately(shards.keys().copied()));
                 burying.spawn(async move {
                     if let Err(error) = bury_dead(&context.app, &shards).await {
                         tracing::warn!(%error, "dead commands were not looked at");
+                        shards.iter().for_each(|shard| context.busy.heard(*shard));
                     }
                 });
             }

@@ -11,6 +11,7 @@
 //! What must not live here: anything about one platform (those are connectors), and how things are stored.
 
 mod backoff;
+mod busy;
 mod commands;
 mod control;
 mod dead;
@@ -73,7 +74,7 @@ pub struct Settings {
     pub reopen: (Duration, Duration),
     /// How long work in hand may take when the worker stops.
     pub stop: Duration,
-    /// How often dead letters are looked for.
+    /// How often dead letters are looked for, where commands have come lately.
     pub bury: Duration,
 }
 
@@ -109,6 +110,7 @@ pub(crate) struct Context {
     pub(crate) lease: Arc<dyn Lease>,
     pub(crate) settings: Settings,
     pub(crate) starts: Semaphore,
+    pub(crate) busy: busy::Busy,
 }
 
 /// A running worker.
@@ -122,7 +124,7 @@ impl Worker {
     pub fn start(app: AppState, connectors: Connectors, lease: Arc<dyn Lease>, settings: Settings) -> Self {
         let stop = CancellationToken::new();
         let starts = Semaphore::new(settings.starts_at_once.max(1));
-        let context = Arc::new(Context { app, connectors, lease, settings, starts });
+        let context = Arc::new(Context { app, connectors, lease, settings, starts, busy: busy::Busy::default() });
         let task = tokio::spawn(follow::follow(context, stop.clone()));
         Self { stop, task }
     }

@@ -42,6 +42,8 @@ pub(crate) async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: E
         mailboxes: HashMap::new(),
         tasks: JoinSet::new(),
     };
+    // Whoever had it before may have left dead letters.
+    context.busy.heard(shard);
     supervisors.start_all().await;
     let mut backoff = Backoff::new(context.settings.reopen);
     let queue = Queue::Commands(shard);
@@ -60,6 +62,9 @@ pub(crate) async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: E
         match received {
             Ok(messages) => {
                 backoff.reset();
+                if !messages.is_empty() {
+                    context.busy.heard(shard);
+                }
                 supervisors.deliver(messages).await;
             }
             Err(error) => {

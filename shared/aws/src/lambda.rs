@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use lambda_http::{RequestExt as _, request::RequestContext, service_fn, tower::ServiceExt as _};
-use object_store::{ObjectStore, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
+use object_store::{aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
 use shared::{
     Error, Result,
     app::{App, AppState, Parts},
@@ -18,21 +18,32 @@ use shared::{
     },
     edge::{self, PeerIp, Reject, WholeAnswers},
     media::Media,
-    realtime::remote::Remote,
+    realtime::{Realtime, remote::Remote},
     store::meter::Meter,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{Aws, Settings, report::Report, secrets};
 
 /// What a function's `main` may end with.
 pub type Failure = lambda_http::Error;
 
+/// Where a function's media is. What is not named is not linked: most functions have nothing to do with media.
+type MediaOf = fn(&Config) -> Result<Media>;
+
 /// Serves route groups behind API Gateway's HTTP API until the runtime ends the process.
 pub async fn serve(groups: Router<AppState>) -> Result<(), Failure> {
-    let app = app().await?;
+    serve_groups(groups, |_| Ok(Media::none())).await
+}
+
+/// The same for groups that read or write media.
+pub async fn serve_with_media(groups: Router<AppState>) -> Result<(), Failure> {
+    serve_groups(groups, media).await
+}
+
+async fn serve_groups(groups: Router<AppState>, media: MediaOf) -> Result<(), Failure> {
+    let app = start(media, IsFirst::Perhaps).await?;
     let report = Report::of(&app)?;
-    first_start(&app).await?;
     let groups = groups.route("/metrics", get(elsewhere));
     let router = edge::finish(groups, Arc::clone(&app))?;
     let handler = service_fn(move |request: lambda_http::Request| {
@@ -56,10 +67,28 @@ async fn elsewhere() -> Reject {
     Error::not_found("Metrics are in CloudWatch, namespace Trunkline").code("METRICS_ELSEWHERE").into()
 }
 
-/// The app from the environment, its connections open. For every function, queue consumers included.
+/// The app from the environment, its connections open, without media: for queue consumers.
 ///
 /// Errors: a setting is wrong or missing, or a service does not answer; the function then fails to start, and says why.
 pub async fn app() -> Result<AppState> {
+    start(|_| Ok(Media::none()), IsFirst::No).await
+}
+
+/// The same with media.
+pub async fn app_with_media() -> Result<AppState> {
+    start(media, IsFirst::No).await
+}
+
+/// Whether a process may be the first of its deployment, which makes the first administrator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IsFirst {
+    Perhaps,
+    No,
+}
+
+/// Somebody waits for the start of a function. So the reads of the store warm its connection, and all that must be asked is
+/// asked at the same time.
+async fn start(media: MediaOf, first: IsFirst) -> Result<AppState> {
     let secrets = secrets::stored().await;
     let config = Config::load(&secrets::source(secrets.as_ref()).await?)?;
     log_to_stdout(&config);
@@ -67,11 +96,20 @@ pub async fn app() -> Result<AppState> {
     let meter = Arc::new(Meter::default());
     let media = media(&config)?;
     let aws = connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
-    aws.warm().await?;
-    let realtime = Remote::new(aws.clone(), aws.clone(), Arc::clone(&clock));
+    let settled = async {
+        match first {
+            IsFirst::Perhaps => user::is_settled(aws.as_ref(), &config).await,
+            IsFirst::No => Ok(true),
+        }
+    };
+    let realtime = Some(Remote::new(aws.clone(), aws.clone(), Arc::clone(&clock)) as Arc<dyn Realtime>);
     let secrets = secrets.map(|stored| stored as Arc<dyn Secrets>);
-    let parts = Parts { store: aws.clone(), queues: aws, media, clock, meter, realtime: Some(realtime), secrets };
-    App::build(config, parts).await
+    let parts = Parts { store: aws.clone(), queues: aws.clone(), media, clock, meter, realtime, secrets };
+    let (app, settled, ()) = tokio::try_join!(App::build(config.clone(), parts), settled, aws.warm())?;
+    if !settled {
+        first_start(&app).await?;
+    }
+    Ok(app)
 }
 
 /// Store and queues as the configuration names them.
@@ -98,11 +136,11 @@ pub fn media(config: &Config) -> Result<Media> {
     if let Some(endpoint) = emulator {
         builder = builder.with_endpoint(endpoint);
     }
-    let s3 = builder.build().map_err(|error| wrong().source(error))?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| wrong().source(error))?;
-    let store: Arc<dyn ObjectStore> =
-        if prefix.as_ref().is_empty() { Arc::new(s3) } else { Arc::new(PrefixStore::new(s3, prefix)) };
-    Ok(Media::remote(store))
+    Ok(Media::remote(move || {
+        let s3 = builder.clone().build().map_err(|error| wrong().source(error))?;
+        Ok(if prefix.as_ref().is_empty() { Arc::new(s3) } else { Arc::new(PrefixStore::new(s3, prefix.clone())) })
+    }))
 }
 
 /// The first administrator. Nobody reads a generated password here, since logs hold none: so one must be configured.
@@ -131,13 +169,17 @@ fn through_gateway(request: lambda_http::Request) -> Request<Body> {
     request
 }
 
-/// One line of JSON per event, unless `LOG_FORMAT` says otherwise. `RUST_LOG` filters; the default is `info`.
+/// One line of JSON per event, unless `LOG_FORMAT` says otherwise. `RUST_LOG` filters by target and level; the default is `info`.
+///
+/// Not by `EnvFilter`, whose regular expressions would be a tenth of a function.
 fn log_to_stdout(config: &Config) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+    let log = tracing_subscriber::registry().with(filter);
     // A second start in one process keeps the first one's log.
     let _already_there = match config.log_format {
-        Some(LogFormat::Pretty) => builder.try_init(),
-        Some(LogFormat::Json) | None => builder.json().flatten_event(true).try_init(),
+        Some(LogFormat::Pretty) => log.with(layer).try_init(),
+        Some(LogFormat::Json) | None => log.with(layer.json().flatten_event(true)).try_init(),
     };
 }

@@ -120,11 +120,10 @@ impl Aws {
         }))
     }
 
-    /// Opens the connections to both services (TLS, credentials), so that the first request does not pay for them: for the
-    /// init phase of a function.
+    /// Opens the connection to the queues (TLS, credentials) with the cheapest question, so that the first request does not pay for
+    /// it: for the init phase of a function, which reads from the store anyway.
     pub async fn warm(&self) -> Result<()> {
-        let (store, queues) = tokio::join!(self.store_ready(), self.queues_ready());
-        store.and(queues)
+        self.queue_url(Queue::Dispatch, queues::Side::Live).await.map(|_| ())
     }
 
     fn note(&self, operation: &'static str, read_half_units: u64, write_units: u64) {

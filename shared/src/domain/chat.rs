@@ -77,8 +77,17 @@ pub async fn history_keys(app: &App, instance: &Instance, address: &str) -> Resu
     Ok(all)
 }
 
-/// Makes sure that the chat has a row. Cheap when repeated; callers remember what they have seen.
+/// Makes sure that the chat has a row, which says when it was last written in. Cheap when repeated; callers remember what they
+/// have seen. One write if the chat is known, as most are; two for a new one.
 pub async fn see(app: &App, instance: &Instance, key: &ChatKey, address: &str, name: &str, at: Millis) -> Result<()> {
+    let change = Change::default().set("lastAt", at.0);
+    let later = Write::update(keys::chat(&instance.id, key), change).only_if(Cond::lt("lastAt", at.0));
+    match app.store.commit(Unit::write(later)).await {
+        // There, and written in later than this.
+        Ok(_) | Err(CommitError::Conflict { old: Some(_), .. }) => return Ok(()),
+        Err(CommitError::Conflict { old: None, .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     let chat = Chat {
         v: 1,
         key: key.clone(),
@@ -89,15 +98,7 @@ pub async fn see(app: &App, instance: &Instance, key: &ChatKey, address: &str, n
         merged: Vec::new(),
     };
     match app.store.commit(Unit::write(Write::create(Item::new(keys::chat(&instance.id, key), &chat)?))).await {
-        Ok(_) => Ok(()),
-        Err(CommitError::Conflict { .. }) => {
-            let change = Change::default().set("lastAt", at.0);
-            let write = Write::update(keys::chat(&instance.id, key), change).only_if(Cond::lt("lastAt", at.0));
-            match app.store.commit(Unit::write(write)).await {
-                Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        }
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

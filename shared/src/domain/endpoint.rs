@@ -2,7 +2,7 @@
 //! over to be forwarded, the deployment's own robot. Here also the webhook's settings: which events, how often to try, and
 //! the secrets that sign.
 
-use globset::GlobBuilder;
+use glob::Pattern;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -110,10 +110,7 @@ pub fn wanting(instance: &Instance, kind: Kind, data: &Value) -> Vec<String> {
 
 /// Whether one of the globs names the event.
 pub(super) fn any_glob(globs: &[String], kind: Kind) -> bool {
-    globs.iter().any(|glob| {
-        glob == kind.name()
-            || GlobBuilder::new(glob).build().is_ok_and(|glob| glob.compile_matcher().is_match(kind.name()))
-    })
+    globs.iter().any(|glob| glob == kind.name() || Pattern::new(glob).is_ok_and(|glob| glob.matches(kind.name())))
 }
 
 /// A signing secret.

@@ -8,7 +8,7 @@ mod change;
 
 use serde::{Deserialize, Serialize};
 
-pub use bootstrap::{FirstStart, bootstrap, first_admin};
+pub use bootstrap::{FirstStart, bootstrap, first_admin, is_settled};
 pub use change::{Changes, MAX_NAME, change, check_avatar};
 
 use crate::{

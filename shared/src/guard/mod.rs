@@ -12,7 +12,7 @@ mod tests;
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -99,7 +99,9 @@ impl std::fmt::Debug for Fetched {
 pub struct Guard {
     policy: Arc<Policy>,
     resolver: Resolver,
-    client: reqwest::Client,
+    /// Made when it is needed: reading the system's certificates takes milliseconds, which not every function should take to
+    /// start.
+    client: Arc<OnceLock<reqwest::Client>>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -109,19 +111,32 @@ impl std::fmt::Debug for Guard {
 }
 
 impl Guard {
-    /// Errors if the system has no certificates to trust.
-    pub fn new(policy: Policy) -> Result<Self> {
+    pub fn new(policy: Policy) -> Self {
         Self::with_lookup(policy, resolve::system())
     }
 
     /// With a resolver other than the system's.
-    pub fn with_lookup(policy: Policy, lookup: Lookup) -> Result<Self> {
+    pub fn with_lookup(policy: Policy, lookup: Lookup) -> Self {
         let policy = Arc::new(policy);
         let resolver = Resolver::new(Arc::clone(&policy), lookup);
+        Self { policy, resolver, client: Arc::default() }
+    }
+
+    /// Makes ready what the first call would have to wait for.
+    ///
+    /// Errors if the system has no certificates to trust.
+    pub fn warm(&self) -> Result<()> {
+        self.client().map(drop).map_err(Error::internal)
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         // Compression stays off: a small answer could unpack to a large one. HTTP/1 only: one exchange a connection at a
         // time, which can be dropped without hurting others.
         let client = reqwest::Client::builder()
-            .dns_resolver(resolver.clone())
+            .dns_resolver(self.resolver.clone())
             .redirect(redirect::Policy::none())
             .no_proxy()
             .retry(reqwest::retry::never())
@@ -135,9 +150,9 @@ impl Guard {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .user_agent(concat!("Trunkline/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(Error::internal)?;
-        Ok(Self { policy, resolver, client })
+            .build()?;
+        // Of two that were made at the same time, one is enough.
+        Ok(self.client.get_or_init(|| client))
     }
 
     pub fn policy(&self) -> &Policy {
@@ -199,7 +214,7 @@ impl Guard {
         let deadline = Deadline::now() + request.deadline;
         let Request { url, headers, body, max_answer, keep, .. } = request;
         let exchange = async {
-            let call = self.client.post(url).headers(headers).body(body);
+            let call = self.client().map_err(Failure::from_client)?.post(url).headers(headers).body(body);
             let mut response = call.send().await.map_err(Failure::from_client)?;
             check_headers(response.headers())?;
             let mut kept = BytesMut::new();
@@ -254,7 +269,13 @@ impl Guard {
 
     async fn follow(&self, mut url: Url) -> Result<reqwest::Response, Failure> {
         for _ in 0..=MAX_HOPS {
-            let response = self.client.get(url.clone()).send().await.map_err(Failure::from_client)?;
+            let response = self
+                .client()
+                .map_err(Failure::from_client)?
+                .get(url.clone())
+                .send()
+                .await
+                .map_err(Failure::from_client)?;
             check_headers(response.headers())?;
             let status = response.status();
             if status.is_success() {

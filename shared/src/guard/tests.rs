@@ -21,13 +21,13 @@ fn policy(text: &str) -> Policy {
 }
 
 fn guard(text: &str) -> Guard {
-    Guard::new(policy(text)).expect("a guard")
+    Guard::new(policy(text))
 }
 
 /// A guard for which every name resolves to these.
 fn resolving(text: &str, addresses: &[&str]) -> Guard {
     let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("an address")).collect();
-    Guard::with_lookup(policy(text), Arc::new(move |_| Ok(addresses.clone()))).expect("a guard")
+    Guard::with_lookup(policy(text), Arc::new(move |_| Ok(addresses.clone())))
 }
 
 /// A server that runs `script` on each connection, after the head of the request was read.
@@ -278,7 +278,7 @@ async fn a_name_without_an_address_is_a_dns_failure() {
     let failure = resolving("", &[]).post(request("http://hooks.example/")).await.expect_err("no address");
     assert!(matches!(failure, Failure::Dns(_)), "{failure:?}");
     let broken = Guard::with_lookup(Policy::default(), Arc::new(|_| Err(io::Error::other("no such name"))));
-    let failure = broken.expect("a guard").post(request("http://hooks.example/")).await.expect_err("no such name");
+    let failure = broken.post(request("http://hooks.example/")).await.expect_err("no such name");
     assert!(matches!(failure, Failure::Dns(_)), "{failure:?}");
 }
 
@@ -325,7 +325,7 @@ async fn the_deadline_covers_everything() {
         std::thread::sleep(Duration::from_secs(1));
         Ok(Vec::new())
     });
-    let guard = Guard::with_lookup(Policy::default(), hanging).expect("a guard");
+    let guard = Guard::with_lookup(Policy::default(), hanging);
     let short = Request { deadline: Duration::from_millis(100), ..request("http://hooks.example/") };
     assert!(matches!(guard.post(short).await.expect_err("too slow"), Failure::Timeout));
 }

@@ -16,7 +16,7 @@ mod ticket;
 
 use std::{
     path::{Path as FsPath, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
@@ -84,12 +84,28 @@ struct Label {
 pub type Content = BoxStream<'static, Result<Bytes>>;
 
 /// Media storage. Cloning shares it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Media {
-    store: Arc<dyn ObjectStore>,
+    store: Arc<Opened>,
     /// The folder, if it is one: it keeps no attributes, and leaves things behind that only the file system shows.
     folder: Option<PathBuf>,
     part: usize,
+}
+
+/// Opens the object store.
+type Open = dyn Fn() -> Result<Arc<dyn ObjectStore>> + Send + Sync;
+
+/// An object store that is opened when it is needed: the client of a remote one takes milliseconds to make, which most requests
+/// to a function that has just started need not wait for.
+struct Opened {
+    store: OnceLock<Arc<dyn ObjectStore>>,
+    open: Box<Open>,
+}
+
+impl std::fmt::Debug for Media {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Media").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// Where content goes.
@@ -102,13 +118,30 @@ impl Media {
     /// In a local folder, which is made if it is missing, readable by its owner only. Writes are on disk when they return.
     pub fn local(folder: &FsPath) -> Result<Self> {
         place::private_folder(folder).map_err(Error::unavailable)?;
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(Error::unavailable)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), folder: Some(folder.to_owned()), part: LOCAL_PART })
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(LocalFileSystem::new_with_prefix(folder).map_err(Error::unavailable)?.with_fsync(true));
+        let open = Box::new(|| Err(Error::internal("a folder is open from the start")));
+        let store = Arc::new(Opened { store: OnceLock::from(store), open });
+        Ok(Self { store, folder: Some(folder.to_owned()), part: LOCAL_PART })
     }
 
-    /// In a bucket whose objects have attributes.
-    pub fn remote(store: Arc<dyn ObjectStore>) -> Self {
+    /// In a bucket whose objects have attributes; opened by the first who needs it.
+    pub fn remote(open: impl Fn() -> Result<Arc<dyn ObjectStore>> + Send + Sync + 'static) -> Self {
+        let store = Arc::new(Opened { store: OnceLock::new(), open: Box::new(open) });
         Self { store, folder: None, part: REMOTE_PART }
+    }
+
+    /// Nowhere: for a process that has nothing to do with media.
+    pub fn none() -> Self {
+        Self::remote(|| Err(Error::internal("this process has no media")))
+    }
+
+    fn store(&self) -> Result<&dyn ObjectStore> {
+        if let Some(store) = self.store.store.get() {
+            return Ok(store.as_ref());
+        }
+        let store = (self.store.open)()?;
+        Ok(self.store.store.get_or_init(|| store).as_ref())
     }
 
     /// Stores content for an instance. `declared` is its type as somebody claims; the content is asked first.
@@ -186,12 +219,12 @@ impl Media {
     }
 
     async fn delete_where(&self, prefix: &Path, matching: impl Fn(Millis) -> bool + Send + 'static) -> Result<()> {
-        let found = self.store.list(Some(prefix));
+        let found = self.store()?.list(Some(prefix));
         let doomed = found
             .try_filter(move |object| std::future::ready(matching(Millis(object.last_modified.timestamp_millis()))))
             .map_ok(|object| object.location)
             .boxed();
-        let mut deleted = self.store.delete_stream(doomed);
+        let mut deleted = self.store()?.delete_stream(doomed);
         while let Some(outcome) = deleted.next().await {
             match outcome {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
@@ -226,7 +259,7 @@ impl Media {
                     self.write_label(&path, &label).await?;
                     let options = PutOptions::from(self.attributes(&label)?);
                     let payload: PutPayload = first.into_iter().collect();
-                    self.store.put_opts(&path, payload, options).await.map_err(Error::unavailable)?;
+                    self.store()?.put_opts(&path, payload, options).await.map_err(Error::unavailable)?;
                 }
                 return Ok(stored);
             };
@@ -238,7 +271,7 @@ impl Media {
         let label = target.label(mime::determine(&taken.head, taken.is_whole(), declared));
         let temporary = place::temporary_path()?;
         let options = PutMultipartOptions::from(self.attributes(&label)?);
-        let upload = self.store.put_multipart_opts(&temporary, options).await.map_err(Error::unavailable)?;
+        let upload = self.store()?.put_multipart_opts(&temporary, options).await.map_err(Error::unavailable)?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, self.part);
         for chunk in first {
             upload.put(chunk);
@@ -263,7 +296,7 @@ impl Media {
         let stored = taken.finish(&target, &label);
         let placed = self.put_in_place(&temporary, &target.path(&stored)?, stored.size, &label).await;
         if !matches!(placed, Ok(true))
-            && let Err(leftover) = self.store.delete(&temporary).await
+            && let Err(leftover) = self.store()?.delete(&temporary).await
         {
             tracing::warn!(error = %leftover, "a temporary media object could not be removed");
         }
@@ -276,7 +309,7 @@ impl Media {
             return Ok(false);
         }
         self.write_label(path, label).await?;
-        self.store.rename(temporary, path).await.map_err(Error::unavailable)?;
+        self.store()?.rename(temporary, path).await.map_err(Error::unavailable)?;
         Ok(true)
     }
 
@@ -310,7 +343,7 @@ impl Media {
             return Ok(());
         }
         let json = serde_json::to_vec(label)?;
-        self.store.put(&place::label_path(path)?, json.into()).await.map_err(Error::unavailable)?;
+        self.store()?.put(&place::label_path(path)?, json.into()).await.map_err(Error::unavailable)?;
         Ok(())
     }
 
@@ -322,7 +355,7 @@ impl Media {
             let mime = attributes.get(&Attribute::ContentType).map_or(OCTET_STREAM, |mime| mime.as_ref());
             return Ok(Label { mime: mime.to_owned(), name: None });
         }
-        match self.store.get(&place::label_path(path)?).await {
+        match self.store()?.get(&place::label_path(path)?).await {
             Ok(found) => Ok(serde_json::from_slice(&found.bytes().await.map_err(Error::unavailable)?)?),
             Err(object_store::Error::NotFound { .. }) => Ok(Label { mime: OCTET_STREAM.to_owned(), name: None }),
             Err(error) => Err(Error::unavailable(error)),
@@ -331,13 +364,13 @@ impl Media {
 
     async fn stat_path(&self, path: &Path) -> Result<Meta> {
         let options = object_store::GetOptions { head: true, ..Default::default() };
-        let found = self.store.get_opts(path, options).await.map_err(not_there)?;
+        let found = self.store()?.get_opts(path, options).await.map_err(not_there)?;
         let label = self.label(path, &found.attributes).await?;
         Ok(Meta { size: found.meta.size, mime: label.mime, name: label.name })
     }
 
     async fn open_path(&self, path: &Path) -> Result<(Meta, Content)> {
-        let found = self.store.get(path).await.map_err(not_there)?;
+        let found = self.store()?.get(path).await.map_err(not_there)?;
         let label = self.label(path, &found.attributes).await?;
         let meta = Meta { size: found.meta.size, mime: label.mime, name: label.name };
         let content = match found.payload {

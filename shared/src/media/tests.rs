@@ -43,7 +43,19 @@ async fn objects(media: &Media) -> Vec<String> {
         }
         return found;
     }
-    media.store.list(None).map_ok(|object| object.location.to_string()).try_collect().await.expect("a list")
+    media
+        .store()
+        .expect("open")
+        .list(None)
+        .map_ok(|object| object.location.to_string())
+        .try_collect()
+        .await
+        .expect("a list")
+}
+
+fn in_memory() -> impl Fn() -> crate::Result<Arc<dyn ObjectStore>> {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    move || Ok(Arc::clone(&store))
 }
 
 struct Homes {
@@ -54,7 +66,7 @@ struct Homes {
 fn homes() -> Homes {
     let folder = tempfile::tempdir().expect("a folder");
     let local = Media::local(&folder.path().join("media")).expect("a folder of media");
-    Homes { both: [local, Media::remote(Arc::new(InMemory::new()))], _folder: folder }
+    Homes { both: [local, Media::remote(in_memory())], _folder: folder }
 }
 
 #[tokio::test]

@@ -66,8 +66,9 @@ const TAKE_OVER_TRIES: usize = 5;
 const REDISPATCH_PAGE: usize = 500;
 /// The mark in the owner's row is at most that many entries behind …
 const SAVE_EVERY: u64 = 64;
-/// … or that long behind the last one.
-pub const SAVE_AFTER: Duration = Duration::from_secs(5);
+/// … or that long behind the first that it does not cover. What a crash leaves uncovered is dispatched again, and met by the
+/// records of its deliveries; a shorter time would cost a busy account a write every few seconds.
+pub const SAVE_AFTER: Duration = Duration::from_secs(60);
 /// How old the noted sign of life of a busy line may be.
 const SEEN_EVERY_MS: i64 = 60_000;
 /// Statistics are folded after about that many entries.
@@ -218,7 +219,7 @@ impl Owner {
         self.marks().behind() > 0
     }
 
-    /// Saves how far dispatching has come. To be called [`SAVE_AFTER`] the last event.
+    /// Saves how far dispatching has come. To be called [`SAVE_AFTER`] the first event that it does not cover.
     pub async fn save_mark(&self) -> Result<(), CommitError> {
         let Some(upto) = self.marks().take(1) else { return Ok(()) };
         self.write_mark(upto).await?;

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::{NewUser, Role, create, find};
 use crate::{
     app::App,
+    config::Config,
     crypto,
     error::{Error, Result},
     id::UserId,
     redact::Secret,
-    store::{CommitError, Cond, Item, Read, Write, keys},
+    store::{CommitError, Cond, Item, Read, Store, Write, keys},
 };
 
 /// E-mail of the first administrator unless `ADMIN_EMAIL` is set.
@@ -79,6 +80,13 @@ pub async fn bootstrap(app: &App) -> Result<Option<FirstStart>> {
         )),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether [`bootstrap`] would find nothing to do. One read.
+pub async fn is_settled(store: &dyn Store, config: &Config) -> Result<bool> {
+    let configured = config.admin_api_key.as_ref().map(|key| crypto::sha256_hex(key.reveal()));
+    let marker = store.get(&keys::first_admin(), Read::Strong).await?.map(Item::into::<Marker>).transpose()?;
+    Ok(marker.is_some_and(|marker| marker.api_key_hash == configured))
 }
 
 /// The first administrator, who owns what arrives for nobody else. `None` before the first start.
