@@ -144,8 +144,8 @@ async fn stream(instance: &Instance, last: Option<&str>, wanted: impl Fn(&str) -
             {
                 text.push_str(&String::from_utf8_lossy(&part));
             }
-            let ids = text.lines().filter_map(|line| line.strip_prefix("id:"));
-            last = ids.last().map(|id| id.trim().to_owned()).or(last);
+            let mut ids = text.lines().filter_map(|line| line.strip_prefix("id:"));
+            last = ids.next_back().map(|id| id.trim().to_owned()).or(last);
         }
     };
     tokio::time::timeout(Duration::from_secs(15), reading).await.expect("the stream brings it in time");

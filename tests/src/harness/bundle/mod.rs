@@ -147,8 +147,9 @@ impl Bundle {
     pub fn launch(&mut self) {
         let (port, environments) = (self.port, Arc::clone(&self.environments));
         let sockets = Arc::clone(&self.sockets);
-        let gateway = wait(async move { gateway::open(port, environments, sockets).await });
-        self.tasks.push(gateway);
+        let (sender, opened) = std::sync::mpsc::channel();
+        runtime().spawn(async move { sender.send(gateway::open(port, environments, sockets).await) });
+        self.tasks.push(opened.recv().expect("the gateway listens"));
         self.tasks.extend(sources::connect(&self.polls, &self.environments));
         for _ in 0..WORKERS {
             self.add_worker();
