@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// One of so many messages comes again, of so many answers is held back, of so many is in another order.
 const AGAIN: u64 = 6;
-const LATE: u64 = 5;
+const LATE: u64 = 3;
 const SHUFFLED: u64 = 2;
 
 /// Receipt handles whose deletion gets lost.
