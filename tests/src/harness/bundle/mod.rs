@@ -147,7 +147,7 @@ impl Bundle {
     pub fn launch(&mut self) {
         let (port, environments) = (self.port, Arc::clone(&self.environments));
         let sockets = Arc::clone(&self.sockets);
-        let gateway = wait(async move { gateway::open(port, environments, sockets).await });
+        let gateway = wait(gateway::open(port, environments, sockets));
         self.tasks.push(gateway);
         self.tasks.extend(sources::connect(&self.polls, &self.environments));
         for _ in 0..WORKERS {
