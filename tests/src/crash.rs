@@ -206,7 +206,9 @@ async fn outbox_holds_each_once(instance: &Instance, promised: &Promised, seed: 
 
 /// All events, once they hold a final status of every send and every text that was taken.
 async fn log_is_gapless_and_complete(instance: &Instance, promised: &Promised, seed: u64) -> Vec<Value> {
-    let events = eventually_within(SETTLED, &format!("seed {seed}: every message in the log"), async || {
+    let (start, mut missing) = (Instant::now(), String::new());
+    let events = loop {
+        assert!(start.elapsed() < SETTLED, "seed {seed}: not in the log: {missing}");
         let events = instance.events().await;
         let of = |kind: &'static str, field: &'static str| -> HashSet<String> {
             let events = events.iter().filter(|event| event["type"] == kind);
@@ -218,11 +220,15 @@ async fn log_is_gapless_and_complete(instance: &Instance, promised: &Promised, s
             .filter(|event| event["type"] == "message_status" && event["data"]["status"] == "read")
             .filter_map(|event| event["data"]["messageId"].as_str())
             .collect();
-        let complete = promised.sent.iter().all(|id| sent.contains(id) && read.contains(id.as_str()))
-            && promised.received.iter().all(|text| received.contains(text));
-        complete.then_some(events)
-    })
-    .await;
+        let unsent: Vec<_> = promised.sent.iter().filter(|id| !sent.contains(*id)).collect();
+        let unread: Vec<_> = promised.sent.iter().filter(|id| !read.contains(id.as_str())).collect();
+        let unheard: Vec<_> = promised.received.iter().filter(|text| !received.contains(*text)).collect();
+        if unsent.is_empty() && unread.is_empty() && unheard.is_empty() {
+            break events;
+        }
+        missing = format!("sent {unsent:?}, read {unread:?}, received {unheard:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().expect("seq")).collect();
     assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "seed {seed}: gaps in the log: {seqs:?}");
     for kind in ["message_sent", "message_received"] {
@@ -247,11 +253,18 @@ async fn receiver_was_told_everything_in_order((receiver, path): (&Receiver, &st
         .filter(|event| kinds.contains(&event["type"].as_str().expect("type")))
         .map(|event| event["id"].as_str().expect("id"))
         .collect();
-    eventually_within(SETTLED, &format!("seed {seed}: the receiver told of every event"), async || {
+    let start = Instant::now();
+    loop {
         let told: HashSet<String> = receiver.hits(path).iter().map(|hit| hit.header("webhook-id").to_owned()).collect();
-        wanted.iter().all(|id| told.contains(*id)).then_some(())
-    })
-    .await;
+        let is_untold =
+            |event: &&Value| event["id"].as_str().is_some_and(|id| wanted.contains(id) && !told.contains(id));
+        let untold: Vec<_> = events.iter().filter(is_untold).collect();
+        if untold.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < SETTLED, "seed {seed}: the receiver was not told of {untold:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let mut last: HashMap<String, u64> = HashMap::new();
     let mut seen = HashSet::new();
     for hit in receiver.hits(path) {

@@ -108,7 +108,10 @@ where
     match error {
         SdkError::ConstructionFailure(_) => Error::internal(plain("request could not be built")),
         SdkError::TimeoutError(_) => Error::unavailable(plain("timed out")),
-        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() || dispatch.is_io() => {
+        // The last: what the client itself knows to pass, a connection that ended before its answer.
+        SdkError::DispatchFailure(dispatch)
+            if dispatch.is_timeout() || dispatch.is_io() || dispatch.as_other().is_some() =>
+        {
             Error::unavailable(plain("connection failed"))
         }
         // No credentials, no region, an address that is none.

@@ -114,7 +114,8 @@ async fn a_unit_tried_again_after_its_append_appends_nothing_twice() {
 async fn an_append_that_may_have_happened_is_looked_for() {
     let (peer, aws, _) = start().await;
     peer.plan("PutItem", [Trouble::LoseAnswer; 4]);
-    aws.commit(appending("a")).await.expect_err("no answer ever came");
+    let error = aws.commit(appending("a")).await.expect_err("no answer ever came");
+    assert!(matches!(&error, CommitError::Store(error) if error.is_temporary()), "{error:?}");
     assert_eq!(aws.commit(appending("a")).await.expect("found").seqs, [[1]]);
     assert_eq!(aws.tail("i1").await.expect("read").seq, 1);
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// How long the storm lasts.
 const STORM: Duration = Duration::from_secs(20);
-const ALL: [Fault; 9] = [
+/// What must have happened for the run to show anything. Messages of several groups in one answer, to be shuffled, are rarer.
+const ALL: [Fault; 8] = [
     Fault::Throttled,
     Fault::Failed,
     Fault::Slow,
@@ -18,7 +19,6 @@ const ALL: [Fault; 9] = [
     Fault::Partial,
     Fault::Again,
     Fault::Late,
-    Fault::Shuffled,
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,8 @@ const FAIR: u64 = 8;
 const SQUALL: u64 = 45;
 /// One of so many spells is a squall.
 const SQUALLS: u64 = 4;
+/// One of so many batches is carried out in part.
+const BATCHES: u64 = 4;
 const MOST: usize = 16 << 20;
 
 /// What was done to a request or to a delivery.
@@ -224,20 +226,25 @@ impl Sky {
     }
 
     fn decide(&self, service: &str, operation: &str) -> Option<Fault> {
-        let share = if self.is_squall(service) { SQUALL } else { FAIR };
-        if !self.is_stormy() || self.roll(100) >= share {
+        if !self.is_stormy() {
             return None;
         }
-        Some(match self.roll(12) {
+        // There are few batches.
+        if operation.contains("Batch") && self.one_in(BATCHES) {
+            return Some(Fault::Partial);
+        }
+        let share = if self.is_squall(service) { SQUALL } else { FAIR };
+        if self.roll(100) >= share {
+            return None;
+        }
+        Some(match self.roll(10) {
             0..3 => Fault::Throttled,
             3..5 => Fault::Failed,
             5..7 => Fault::Slow,
             // What was handed out and got lost is out of sight for long, and its group with it: seldom, or nothing else happens.
             7..9 if operation == "ReceiveMessage" && !self.one_in(8) => Fault::HungUp,
             7..9 => Fault::Unanswered,
-            9 => Fault::HungUp,
-            _ if operation.contains("Batch") => Fault::Partial,
-            _ => Fault::Throttled,
+            _ => Fault::HungUp,
         })
     }
 

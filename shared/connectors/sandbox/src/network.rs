@@ -166,7 +166,8 @@ impl Network {
                         None => self.store.get(&self.known_key(&outgoing.id), Read::Strong).await?,
                     };
                     let known: Known = old.ok_or_else(|| Error::unavailable("a lost race"))?.into()?;
-                    return Ok(Taken { id: known.id, at: known.at, due: Vec::new() });
+                    // Whoever sent it before may not have heard of its success, and so knows nothing of what follows.
+                    return Ok(Taken { id: known.id, at: known.at, due: self.all_waiting().await? });
                 }
                 // The place is taken: look where the end is now.
                 Err(CommitError::Conflict { .. }) => self.place.store(0, Ordering::Relaxed),
@@ -238,6 +239,14 @@ impl Network {
 
     /// Somebody writes; it waits in a row until the line has told of it.
     pub(crate) async fn keep(&self, incoming: &Incoming) -> Result<()> {
+        let due = self.arrival(incoming);
+        let item = Item::new(due.key, &DueRow { at: due.at, event: due.event })?;
+        self.store.commit(Unit::write(Write::put(item))).await?;
+        Ok(())
+    }
+
+    /// Somebody writes, as something that is still to happen.
+    pub(crate) fn arrival(&self, incoming: &Incoming) -> Due {
         let event = Event::Writes {
             id: incoming.id.clone(),
             chat: incoming.chat.clone(),
@@ -246,10 +255,7 @@ impl Network {
             group: incoming.is_group,
             content: incoming.content.clone(),
         };
-        let due = self.due(incoming.at, &format!("in.{}", incoming.id), event);
-        let item = Item::new(due.key, &DueRow { at: due.at, event: due.event })?;
-        self.store.commit(Unit::write(Write::put(item))).await?;
-        Ok(())
+        self.due(incoming.at, &format!("in.{}", incoming.id), event)
     }
 
     /// All that is still to happen.

@@ -175,8 +175,18 @@ fn number_of(text: &str) -> Result<String> {
 async fn receive(inner: &Arc<Inner>, incoming: Incoming) -> Result<Value> {
     let id = incoming.id.clone();
     if inner.is_up() {
-        inner.emit.emit(Update::Received(Box::new(incoming))).await?;
-        return Ok(json!({ "id": id }));
+        let arrival = inner.network.arrival(&incoming);
+        let told = inner.emit.emit(Update::Received(Box::new(incoming))).await;
+        return match told {
+            Ok(()) => Ok(json!({ "id": id })),
+            Err(error) => {
+                // A part of it may be durable. Like any platform's, a message that nobody acknowledged comes again.
+                if error.is_temporary() {
+                    later::add(inner, vec![arrival]);
+                }
+                Err(error)
+            }
+        };
     }
     if inner.network.phone().await?.device.is_none() {
         return Err(inner.not_ready());

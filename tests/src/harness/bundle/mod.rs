@@ -147,9 +147,8 @@ impl Bundle {
     pub fn launch(&mut self) {
         let (port, environments) = (self.port, Arc::clone(&self.environments));
         let sockets = Arc::clone(&self.sockets);
-        let (sender, opened) = std::sync::mpsc::channel();
-        runtime().spawn(async move { sender.send(gateway::open(port, environments, sockets).await) });
-        self.tasks.push(opened.recv().expect("the gateway listens"));
+        let gateway = wait(gateway::open(port, environments, sockets));
+        self.tasks.push(gateway);
         self.tasks.extend(sources::connect(&self.polls, &self.environments));
         for _ in 0..WORKERS {
             self.add_worker();

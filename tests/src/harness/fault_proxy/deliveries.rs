@@ -12,10 +12,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// One of so many messages comes again, of so many answers is held back, of so many is in another order.
+/// One of so many messages comes again, of so many answers is held back. All are shuffled that can be.
 const AGAIN: u64 = 6;
-const LATE: u64 = 5;
-const SHUFFLED: u64 = 2;
+const LATE: u64 = 3;
 
 /// Receipt handles whose deletion gets lost.
 #[derive(Default)]
@@ -48,7 +47,7 @@ impl Sky {
                 self.later(call, "SendMessage", &copy);
             }
         }
-        if self.one_in(SHUFFLED) && shuffle(messages, fifo, |below| self.roll(below)) {
+        if shuffle(messages, fifo, |below| self.roll(below)) {
             self.note(Fault::Shuffled);
         }
         if self.one_in(LATE) {
