@@ -79,7 +79,8 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn every_mutant_is_caught() {
     let rules = Rules::default();
-    let mutants: [(&str, Rules, fn(&Violation) -> bool); 3] = [
+    type Noticed = fn(&Violation) -> bool;
+    let mutants: [(&str, Rules, Noticed); 3] = [
         ("no deadline", Rules { deadline: false, ..rules }, |v| matches!(v, Violation::Double { .. })),
         ("the row stays", Rules { bury: false, ..rules }, |_| true),
         ("no fence", Rules { fence: false, ..rules }, |v| matches!(v, Violation::Lower { .. })),

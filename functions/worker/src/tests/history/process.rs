@@ -124,7 +124,7 @@ async fn follow(app: AppState, fleet: Arc<Fleet>, wire: Wire) {
             }
         }
         let changed = std::pin::pin!(owned.changed());
-        drop(select(changed, std::pin::pin!(ended.bell.notified())).await);
+        let _first = select(changed, std::pin::pin!(ended.bell.notified())).await;
     }
 }
 
@@ -140,7 +140,7 @@ impl Owning {
             self.own(shard, floor).await;
             std::future::pending::<()>().await;
         };
-        drop(select(std::pin::pin!(stop.cancelled()), std::pin::pin!(work)).await);
+        let _first = select(std::pin::pin!(stop.cancelled()), std::pin::pin!(work)).await;
         // What was under way is dropped by now.
         ended.shards.lock().unwrap_or_else(PoisonError::into_inner).push(shard);
         ended.bell.notify_one();
