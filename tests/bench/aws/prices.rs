@@ -1,5 +1,6 @@
-//! What AWS charges, in US dollars: list prices of eu-west-1 (Ireland) without free tiers, as of 2025-11-01, from the services'
-//! price pages (`aws.amazon.com/{dynamodb,sqs,lambda,api-gateway,fargate,cloudwatch}/pricing`). The README shows this table.
+//! What AWS is assumed to charge, in US dollars without free tiers, in eu-west-1 (Ireland). Entered from memory and never held
+//! against the services' price pages (`aws.amazon.com/{dynamodb,sqs,lambda,api-gateway}/pricing`): look them up before relying on
+//! an amount. Units and requests beside the amounts are counted.
 
 /// One line of the table.
 pub(crate) struct Price {
@@ -32,7 +33,7 @@ pub(crate) const TABLE: [&Price; 6] = [&WRITE_UNIT, &READ_UNIT, &QUEUE_REQUEST, 
 
 /// Prints the table.
 pub(crate) fn print() {
-    println!("prices (eu-west-1, list, without free tiers)");
+    println!("prices (eu-west-1, assumed, without free tiers)");
     for price in TABLE {
         println!("  {:32} {:9.4} $ per million", price.what, price.dollars * MILLION / price.per);
     }
