@@ -17,6 +17,7 @@ use super::{
 use crate::{
     capability::Ids,
     clock::Millis,
+    config::StoreKind,
     connector::Receipt,
     domain::{
         event::{self, Kind},
@@ -44,6 +45,14 @@ impl Owner {
             Receipt::Delivered => Status::Delivered,
             Receipt::Read => Status::Read,
         };
+        // Where a unit is more than one transaction, its dispatches leave after its entries are in the log: the next unit of the
+        // chat has to wait for that, or is told before.
+        if self.app.config.store != StoreKind::Sqlite {
+            for id in messages {
+                self.receipt(id, &chat, status, at).await?;
+            }
+            return Ok(());
+        }
         // Together, so that the store can batch them.
         for done in join_all(messages.iter().map(|id| self.receipt(id, &chat, status, at))).await {
             done?;
