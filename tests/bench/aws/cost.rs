@@ -11,8 +11,11 @@ use suite::harness::{Instance, Receiver, Server, Tenant, ministack};
 
 /// Messages of a phase, one after the other.
 const MESSAGES: u32 = 20;
-/// What is written behind (dispatch marks after 5 s, chats after 10 s) is done by then.
+/// Statuses, webhooks and what is written behind a single message are done by then.
 const SETTLE: Duration = Duration::from_secs(14);
+/// Nothing is left of what was done before: marks are saved after a minute, dead letters are looked for until five minutes after
+/// the last command.
+const REST: Duration = Duration::from_secs(380);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Rows that belong to no message: the simulated phone network in place of a platform, jobs of the commands that play it, and
@@ -38,12 +41,10 @@ struct Phase {
     spans: BTreeMap<&'static str, Spans>,
 }
 
-pub(crate) async fn run() {
+/// What messages cost.
+pub(crate) async fn messages() {
     println!("cost per message: {MESSAGES} each, one after the other");
-    let counter = Counter::start(ministack::endpoint()).await;
-    let env = [("AWS_ENDPOINT_URL", counter.url.as_str()), ("RUST_LOG", "info,shared_aws::report=debug")];
-    let server = tokio::task::block_in_place(|| Server::start_bundle(&env));
-    let mut bench = Bench { receiver: Receiver::start().await, server, counter };
+    let mut bench = Bench::start().await;
     let tenant = Tenant::of(&bench.server).await;
     let quiet = Instance::paired(&tenant.client, &json!({})).await;
     let given =
@@ -69,11 +70,28 @@ pub(crate) async fn run() {
     aim("more write units for a webhook", webhook, 3.0);
     println!("  written behind, at this rate, beside: {sends_behind:.2} and {receives_behind:.2} a message");
     println!();
+    bench.cross_check();
+}
+
+/// What a deployment with one connected account does while nobody asks for anything.
+pub(crate) async fn idle() {
+    let mut bench = Bench::start().await;
+    let tenant = Tenant::of(&bench.server).await;
+    let instance = Instance::paired(&tenant.client, &json!({})).await;
+    bench.send(&instance, 1).await;
+    tokio::time::sleep(REST).await;
     bench.idle().await;
     bench.cross_check();
 }
 
 impl Bench {
+    async fn start() -> Bench {
+        let counter = Counter::start(ministack::endpoint()).await;
+        let env = [("AWS_ENDPOINT_URL", counter.url.as_str()), ("RUST_LOG", "info,shared_aws::report=debug")];
+        let server = tokio::task::block_in_place(|| Server::start_bundle(&env));
+        Bench { receiver: Receiver::start().await, server, counter }
+    }
+
     /// Sends; each is read before the next.
     async fn send(&self, instance: &Instance, count: u32) {
         let phone = "79005550001";

@@ -130,8 +130,30 @@ fn events() -> Vec<(&'static str, Value)> {
         ("inbound", request("POST", "/api/webhook/wechat", Some(json!({})))),
         ("deliver-webhooks", queue.clone()),
         ("run-jobs", queue),
+        ("realtime", socket()),
         ("sweep", json!({})),
     ]
+}
+
+/// A frame as the WebSocket API hands it over, of a connection that is not known.
+fn socket() -> Value {
+    json!({
+        "requestContext": {
+            "routeKey": "$default",
+            "eventType": "MESSAGE",
+            "messageId": "bench",
+            "requestId": "bench",
+            "connectionId": "bench",
+            "apiId": "bench",
+            "domainName": "localhost",
+            "stage": "bench",
+            "requestTimeEpoch": 1_767_225_600_000_u64,
+            "connectedAt": 1_767_225_600_000_u64,
+            "identity": { "sourceIp": "127.0.0.1" },
+        },
+        "isBase64Encoded": false,
+        "body": "{\"type\":\"ping\"}",
+    })
 }
 
 /// A request as the HTTP API hands it over.
