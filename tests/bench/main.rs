@@ -1,7 +1,7 @@
 //! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
 //!
 //! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search] [juhe] [sockets]`; without a name, all of them.
-//! `… aws [starts|cost]` measures the functions of the home on AWS.
+//! `… aws [starts|cost|idle]` measures the functions of the home on AWS.
 //! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// A command becomes a dead letter at a receive that hands out nothing: after its last one at the latest when its visibility, which
 /// may have been extended, is over, and others before it in its group are done.
-const LATELY: Duration = Duration::from_secs(900);
+const LATELY: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
 pub(crate) struct Busy(Mutex<BTreeMap<u16, Instant>>);

@@ -42,7 +42,7 @@ struct Probed {
 ///
 /// Errors: a setting is wrong, the address is taken, a service does not answer at the start.
 pub async fn serve() -> Result<()> {
-    let app = shared_aws::lambda::app_with_media().await?;
+    let app = shared_aws::lambda::worker_app().await?;
     let prometheus = prometheus()?;
     let metrics = prometheus.handle();
     let emf = Emf::new(&app.config.table);

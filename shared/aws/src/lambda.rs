@@ -23,7 +23,7 @@ use shared::{
 };
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{Aws, Settings, report::Report, secrets};
+use crate::{Aws, Settings, report::Report, sdk, secrets};
 
 /// What a function's `main` may end with.
 pub type Failure = lambda_http::Error;
@@ -42,7 +42,7 @@ pub async fn serve_with_media(groups: Router<AppState>) -> Result<(), Failure> {
 }
 
 async fn serve_groups(groups: Router<AppState>, media: MediaOf) -> Result<(), Failure> {
-    let app = start(media, IsFirst::Perhaps).await?;
+    let app = start(sdk::environment, media, IsFirst::Perhaps).await?;
     let report = Report::of(&app)?;
     let groups = groups.route("/metrics", get(elsewhere));
     let router = edge::finish(groups, Arc::clone(&app))?;
@@ -71,12 +71,12 @@ async fn elsewhere() -> Reject {
 ///
 /// Errors: a setting is wrong or missing, or a service does not answer; the function then fails to start, and says why.
 pub async fn app() -> Result<AppState> {
-    start(|_| Ok(Media::none()), IsFirst::No).await
+    start(sdk::environment, |_| Ok(Media::none()), IsFirst::No).await
 }
 
-/// The same with media.
-pub async fn app_with_media() -> Result<AppState> {
-    start(media, IsFirst::No).await
+/// The same for a worker: it has media, and its credentials are the container's.
+pub async fn worker_app() -> Result<AppState> {
+    start(sdk::anywhere, media, IsFirst::No).await
 }
 
 /// Whether a process may be the first of its deployment, which makes the first administrator.
@@ -88,14 +88,14 @@ enum IsFirst {
 
 /// Somebody waits for the start of a function. So the reads of the store warm its connection, and all that must be asked is
 /// asked at the same time.
-async fn start(media: MediaOf, first: IsFirst) -> Result<AppState> {
-    let secrets = secrets::stored().await;
+async fn start(load: sdk::Load, media: MediaOf, first: IsFirst) -> Result<AppState> {
+    let secrets = secrets::stored(load).await;
     let config = Config::load(&secrets::source(secrets.as_ref()).await?)?;
     log_to_stdout(&config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let meter = Arc::new(Meter::default());
     let media = media(&config)?;
-    let aws = connect(&config, Arc::clone(&clock), Arc::clone(&meter)).await?;
+    let aws = Aws::over(&load().await, settings(&config), Arc::clone(&clock), Arc::clone(&meter));
     let settled = async {
         match first {
             IsFirst::Perhaps => user::is_settled(aws.as_ref(), &config).await,
@@ -114,13 +114,16 @@ async fn start(media: MediaOf, first: IsFirst) -> Result<AppState> {
 
 /// Store and queues as the configuration names them.
 pub async fn connect(config: &Config, clock: Arc<dyn Clock>, meter: Arc<Meter>) -> Result<Arc<Aws>> {
-    let settings = Settings {
+    Aws::connect(settings(config), clock, meter).await
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
         table: config.table.clone(),
         queue_prefix: config.queue_prefix.clone(),
         shards: config.worker_shards,
         ..Settings::default()
-    };
-    Aws::connect(settings, clock, meter).await
+    }
 }
 
 /// Media in the bucket of `MEDIA_URL` (`s3://bucket/prefix`). Region, credentials and endpoint come from the usual environment.

@@ -13,6 +13,7 @@
 //! | `sockets` | the WebSockets that API Gateway holds |
 //! | `secrets` | settings from Secrets Manager |
 //! | `emf`, `report` | metrics, as lines of the log; what was used among them |
+//! | `sdk` | region, credentials and endpoints |
 //! | `lambda` | starting a Lambda function |
 //! | `admin` | making and dropping table and queues, for local work and tests |
 
@@ -29,6 +30,7 @@ mod log;
 mod query;
 mod queues;
 pub mod report;
+mod sdk;
 mod search;
 mod secrets;
 mod send;
@@ -40,7 +42,7 @@ mod write;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::config::Credentials;
 use shared::{
     Result,
@@ -91,22 +93,29 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads the SDK's environment and builds the clients. Opens no connection yet; see [`Aws::warm`].
+    /// Builds the clients with what the SDK finds, wherever it is. Opens no connection yet; see [`Aws::warm`].
     pub async fn connect(settings: Settings, clock: Arc<dyn Clock>, meter: Arc<Meter>) -> Result<Arc<Self>> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(4).with_initial_backoff(Duration::from_millis(50)));
-        if let Some(endpoint) = &settings.emulator {
-            // Twelve digits are taken as the account by emulators.
-            let credentials = Credentials::new("000000000000", "emulator", None, None, "emulator");
-            loader = loader.endpoint_url(endpoint).region(Region::new("eu-west-1")).credentials_provider(credentials);
-        }
-        let config = loader.load().await;
-        let db = aws_sdk_dynamodb::config::Builder::from(&config)
+        let config = match &settings.emulator {
+            Some(endpoint) => {
+                // Twelve digits are taken as the account by emulators.
+                let credentials = Credentials::new("000000000000", "emulator", None, None, "emulator");
+                let loader = aws_config::defaults(BehaviorVersion::latest()).endpoint_url(endpoint);
+                loader.region(Region::new("eu-west-1")).credentials_provider(credentials).load().await
+            }
+            None => sdk::anywhere().await,
+        };
+        Ok(Self::over(&config, settings, clock, meter))
+    }
+
+    fn over(config: &SdkConfig, settings: Settings, clock: Arc<dyn Clock>, meter: Arc<Meter>) -> Arc<Self> {
+        let retry = RetryConfig::standard().with_max_attempts(4).with_initial_backoff(Duration::from_millis(50));
+        let db = aws_sdk_dynamodb::config::Builder::from(config)
+            .retry_config(retry.clone())
             .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(6)))
             .build();
-        let sqs = aws_sdk_sqs::config::Builder::from(&config);
+        let sqs = aws_sdk_sqs::config::Builder::from(config).retry_config(retry);
         let poll = LONGEST_POLL + Duration::from_secs(3);
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             db: aws_sdk_dynamodb::Client::from_conf(db),
             poll: aws_sdk_sqs::Client::from_conf(sqs.clone().timeout_config(timeouts(poll, poll * 2)).build()),
             sqs: aws_sdk_sqs::Client::from_conf(
@@ -117,7 +126,7 @@ impl Aws {
             meter,
             logs: log::Logs::default(),
             urls: queues::Urls::default(),
-        }))
+        })
     }
 
     /// Opens the connection to the queues (TLS, credentials) with the cheapest question, so that the first request does not pay for

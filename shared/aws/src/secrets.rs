@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, retry::RetryConfig};
+use aws_config::retry::RetryConfig;
 use shared::{
     Error, Result,
     config::{self, Source},
     domain::rotation::Secrets,
 };
 
-use crate::{error, timeouts};
+use crate::{error, sdk::Load, timeouts};
 
 /// The secret of `SECRETS_ID`.
 pub(crate) struct Stored {
@@ -19,14 +19,13 @@ pub(crate) struct Stored {
 }
 
 /// The secret that the environment names, if it names one.
-pub(crate) async fn stored() -> Option<Arc<Stored>> {
+pub(crate) async fn stored(load: Load) -> Option<Arc<Stored>> {
     let id = config::secrets_id()?;
-    let config = aws_config::defaults(BehaviorVersion::latest())
+    let config = aws_sdk_secretsmanager::config::Builder::from(&load().await)
         .retry_config(RetryConfig::standard().with_max_attempts(4).with_initial_backoff(Duration::from_millis(50)))
         .timeout_config(timeouts(Duration::from_secs(3), Duration::from_secs(8)))
-        .load()
-        .await;
-    Some(Arc::new(Stored { client: aws_sdk_secretsmanager::Client::new(&config), id }))
+        .build();
+    Some(Arc::new(Stored { client: aws_sdk_secretsmanager::Client::from_conf(config), id }))
 }
 
 /// All settings: the environment, behind it the secret.

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_apigatewaymanagement::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -16,6 +16,8 @@ use shared::{
     realtime::{Posted, Poster},
 };
 
+use crate::sdk;
+
 /// One try.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
@@ -25,7 +27,7 @@ pub struct Management(Client);
 impl Management {
     /// The stage at this URL (`WEBSOCKET_MANAGEMENT_URL`).
     pub async fn connect(url: &str) -> Arc<Self> {
-        let shared = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let shared = sdk::environment().await;
         let config = aws_sdk_apigatewaymanagement::config::Builder::from(&shared)
             .endpoint_url(url)
             // A frame that may have gone out is not sent again here: whoever asked decides.

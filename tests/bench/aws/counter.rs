@@ -104,7 +104,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let Ok(bytes) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
     let told: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let (about, count) = match service {
-        _ if is_store => (rows(operation, &asked), store_count(operation, &asked, &told)),
+        _ if is_store => (rows(operation, &asked), store_count(operation, &asked, &told, status.is_success())),
         "AmazonSQS" => (queue(operation, &asked, &told), Count { requests: 1, ..Count::default() }),
         _ => (String::new(), Count { requests: 1, ..Count::default() }),
     };
@@ -163,7 +163,7 @@ fn rows(operation: &str, asked: &Value) -> String {
     }
 }
 
-fn store_count(operation: &str, asked: &Value, told: &Value) -> Count {
+fn store_count(operation: &str, asked: &Value, told: &Value, done: bool) -> Count {
     let read_units = match operation {
         "GetItem" => read_units(size(&told["Item"]), asked["ConsistentRead"] == true),
         "Query" | "Scan" => {
@@ -172,6 +172,10 @@ fn store_count(operation: &str, asked: &Value, told: &Value) -> Count {
             read_units(size, asked["ConsistentRead"] == true)
         }
         "BatchGetItem" => batch_read_units(asked, told),
+        // A refused condition costs a write, which no answer tells; of an item of a started KiB, as those of all hot paths are.
+        "PutItem" | "UpdateItem" | "DeleteItem" if !done => {
+            return Count { requests: 1, write_units: 1.0, read_units: 0.0 };
+        }
         _ => {
             let consumed = match &told["ConsumedCapacity"] {
                 Value::Array(all) => all.iter().filter_map(|one| one["CapacityUnits"].as_f64()).sum(),

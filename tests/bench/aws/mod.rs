@@ -14,6 +14,9 @@ pub(crate) async fn run(part: Option<&str>) {
         starts::run().await;
     }
     if part.is_none_or(|part| part == "cost") {
-        cost::run().await;
+        cost::messages().await;
+    }
+    if part.is_none_or(|part| part == "idle") {
+        cost::idle().await;
     }
 }
