@@ -27,6 +27,8 @@ pub mod emf;
 mod error;
 pub mod lambda;
 mod log;
+#[cfg(test)]
+mod lost_answers;
 mod query;
 mod queues;
 pub mod report;

@@ -5,6 +5,7 @@ mod peer;
 
 use std::{sync::Arc, time::Duration};
 
+use crate::{Aws, Settings};
 use peer::{Peer, Trouble};
 use serde_json::json;
 use shared::{
@@ -17,7 +18,6 @@ use shared::{
         meter::Meter,
     },
 };
-use shared_aws::{Aws, Settings};
 
 async fn start() -> (Peer, Arc<Aws>, Arc<Meter>) {
     let peer = Peer::start().await;
