@@ -4,7 +4,8 @@ instances. A simulation with a fixed seed, on Python's standard library: `python
 
 Three kinds of figures go in, and each says which it is:
   COUNTED   the write units per message: design figures, which tests/bench/aws holds the program to
-  PRICES    assumed list prices in USD without free tiers, entered from memory; SOURCES says where to look them up before they are relied on
+  PRICES    list prices in USD without free tiers: units and requests of us-east-1 as articles of 2025 and 2026 give them, the rest entered from
+            memory; SOURCES says where to look them up before they are relied on
   ASSUMED   everything about users: how much they send, when, and what a request takes
 """
 

@@ -41,7 +41,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared::app::AppState;
 use tokio::{sync::Semaphore, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     dead::bury_dead,
@@ -111,11 +111,14 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) starts: Semaphore,
     pub(crate) busy: busy::Busy,
+    /// Receives of shards that are no longer ours.
+    pub(crate) lingering: TaskTracker,
 }
 
 /// A running worker.
 pub struct Worker {
     stop: CancellationToken,
+    lingering: TaskTracker,
     task: JoinHandle<()>,
 }
 
@@ -124,9 +127,11 @@ impl Worker {
     pub fn start(app: AppState, connectors: Connectors, lease: Arc<dyn Lease>, settings: Settings) -> Self {
         let stop = CancellationToken::new();
         let starts = Semaphore::new(settings.starts_at_once.max(1));
-        let context = Arc::new(Context { app, connectors, lease, settings, starts, busy: busy::Busy::default() });
+        let (busy, lingering) = (busy::Busy::default(), TaskTracker::new());
+        let tracker = lingering.clone();
+        let context = Arc::new(Context { app, connectors, lease, settings, starts, busy, lingering });
         let task = tokio::spawn(follow::follow(context, stop.clone()));
-        Self { stop, task }
+        Self { stop, lingering: tracker, task }
     }
 
     /// Stops in good order: receives nothing more, finishes what is in hand (bounded), closes the lines without logging out.
@@ -136,5 +141,14 @@ impl Worker {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the worker ended badly");
         }
+    }
+
+    /// [`Worker::stop`], and waits for receives that the queue still holds open, so that what they are handed goes back at once and
+    /// does not stay out of sight: another process receives from the same queue. At most as long as one receive.
+    pub async fn stop_and_linger(self) {
+        let lingering = self.lingering.clone();
+        self.stop().await;
+        lingering.close();
+        lingering.wait().await;
     }
 }

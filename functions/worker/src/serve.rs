@@ -25,8 +25,10 @@ use crate::{
 
 /// How often metrics go to CloudWatch.
 const FLUSH: Duration = Duration::from_secs(60);
-/// How long giving everything back may take: below the 30 s that a container has between SIGTERM and SIGKILL by default.
+/// How long giving everything back may take.
 const LEAVE: Duration = Duration::from_secs(24);
+/// When the process ends after SIGTERM: before the 30 s that a container has by default.
+const END: Duration = Duration::from_secs(27);
 /// How long a probe waits.
 const PROBE: Duration = Duration::from_secs(3);
 
@@ -70,11 +72,14 @@ pub async fn serve() -> Result<()> {
         ended = &mut flushing => Err(Error::internal(format!("metrics are no longer written: {ended:?}"))),
     };
     tracing::info!("stopping");
+    let end = tokio::time::Instant::now() + END;
     app.closing.cancel();
     if ended.is_ok() && tokio::time::timeout(LEAVE, fleet.leave()).await.is_err() {
         tracing::warn!("not everything was given back in time: the others will take it");
     }
-    worker.stop().await;
+    if tokio::time::timeout_at(end, worker.stop_and_linger()).await.is_err() {
+        tracing::warn!("not everything came to its end in time: what is left shows again after its visibility");
+    }
     serving.abort();
     report.write();
     tracing::info!("stopped");

@@ -47,10 +47,13 @@ pub(crate) async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: E
     supervisors.start_all().await;
     let mut backoff = Backoff::new(context.settings.reopen);
     let queue = Queue::Commands(shard);
-    let receive = || context.app.queues.receive(queue, context.settings.batch, context.settings.poll);
+    let receive = || {
+        let context = Arc::clone(&context);
+        Box::pin(async move { context.app.queues.receive(queue, context.settings.batch, context.settings.poll).await })
+    };
     let mut receiving = receive();
     while !ending.stop.is_cancelled() {
-        // The receive is never dropped half-way for less than the end: what it was handed would be out of sight for a while.
+        // The receive is never dropped half-way: what it was handed would be out of sight for a while.
         let received = tokio::select! {
             () = ending.stop.cancelled() => break,
             Some(ended) = supervisors.tasks.join_next(), if !supervisors.tasks.is_empty() => {
@@ -77,12 +80,22 @@ pub(crate) async fn run(context: Arc<Context>, shard: u16, floor: u64, ending: E
         }
         receiving = receive();
     }
-    drop(receiving);
+    context.lingering.spawn(give_back_late(Arc::clone(&context), receiving));
     let limit = context.settings.stop + STOP_MORE;
     let all = async { while supervisors.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(limit, all).await.is_err() {
         tracing::warn!(shard, "supervisors did not end in time, and are ended");
         supervisors.tasks.abort_all();
+    }
+}
+
+/// Waits for the end of a receive that nobody wants any more, and gives back what it was handed: the shard's next owner asks
+/// already.
+async fn give_back_late(context: Arc<Context>, receiving: impl Future<Output = shared::Result<Vec<Received>>>) {
+    for message in receiving.await.unwrap_or_default() {
+        if let Err(error) = context.app.queues.release(&message.receipt, Duration::ZERO).await {
+            tracing::debug!(%error, "a late command was not given back");
+        }
     }
 }
 

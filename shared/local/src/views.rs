@@ -160,9 +160,9 @@ const VIEWS: &[View] = &[
                         < CAST(strftime('%s', 'now') AS INTEGER) * 1000 AS expired
             FROM items AS head
             LEFT JOIN items AS body
-                ON json_extract(head.doc, '$.long') = 1
+                ON json_extract(head.doc, '$.body') IS NOT NULL
                 AND body.pk = 'MB' || substr(head.pk, 2)
-                AND body.sk = head.sk
+                AND body.sk = head.sk || '#' || json_extract(head.doc, '$.body')
             WHERE head.pk >= 'M#' AND head.pk < 'M$'
                 AND json_extract(head.doc, '$.kind') NOT IN ('reaction', 'edit', 'revoke')
         )",

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     address::Platform,
@@ -18,8 +19,8 @@ use crate::{
     store::{Doc, Item, Key, Query, Read, Write, keys, log::Delta},
 };
 
-/// Longer texts than this (in bytes, of the content as JSON) go into a row of their own, so that status changes stay cheap.
-const HEAD_CONTENT: usize = 600;
+/// Longer contents than this (in bytes, of [`Body`] as JSON) go into a row of their own, so that status changes stay cheap.
+const HEAD_CONTENT: usize = 630;
 
 /// Lifetime of a send that could not be made: after that it reads as failed.
 pub const DEADLINE_MS: i64 = 86_400_000;
@@ -88,11 +89,11 @@ pub struct Message {
     pub quoted: Option<String>,
     /// `Content::kind`.
     pub kind: String,
-    /// In the body row when long: then only its kind is here.
+    /// In the body row when it is long: then only its kind is here.
     pub content: Content,
-    /// Whether content and [`Message::as_sent`] are in the body row.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub long: bool,
+    /// Digest of the body row, if content and [`Message::as_sent`] are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     pub status: Status,
     pub rank: i64,
     pub status_at: Millis,
@@ -260,15 +261,19 @@ impl Message {
         (!extra.is_empty()).then_some(extra)
     }
 
+    /// Where the body row is, if there is one.
+    pub(crate) fn body_key(&self) -> Option<Key> {
+        self.body.as_ref().map(|digest| keys::message_body(&self.key(), digest))
+    }
+
     /// The writes that create the row: the body first where there is one (it is idempotent), then the head, if absent.
     /// `order` is the second part of the history's sort value.
     pub fn creates(&self, order: &str) -> Result<Vec<Write>> {
         let mut writes = Vec::with_capacity(1);
-        let mut head = if is_long(&self.content, self.as_sent.as_ref())? {
-            let body = json!({ "content": self.content, "asSent": self.as_sent });
-            writes.push(Write::put(Item::new(keys::message_body(&self.key()), &body)?));
+        let mut head = if let Some((digest, body)) = body(&self.key(), &self.content, self.as_sent.as_ref())? {
+            writes.push(body);
             let short = Content::Other { name: self.kind.clone() };
-            Item::new(self.key(), &Self { content: short, as_sent: None, long: true, ..self.clone() })?
+            Item::new(self.key(), &Self { content: short, as_sent: None, body: Some(digest), ..self.clone() })?
         } else {
             Item::new(self.key(), self)?
         };
@@ -280,10 +285,27 @@ impl Message {
     }
 }
 
-/// Whether this goes into the body row.
-pub(crate) fn is_long(content: &Content, as_sent: Option<&AsSent>) -> Result<bool> {
-    let as_sent = as_sent.map(serde_json::to_string).transpose()?.map_or(0, |text| text.len());
-    Ok(serde_json::to_string(content)?.len() + as_sent > HEAD_CONTENT)
+/// What is in a body row.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    content: &'a Content,
+    as_sent: Option<&'a AsSent>,
+}
+
+/// The digest that names a body row, and what writes it.
+pub(crate) type BodyRow = (String, Write);
+
+/// The body row of the message at `head`, and its digest, if this is too long for the head.
+pub(crate) fn body(head: &Key, content: &Content, as_sent: Option<&AsSent>) -> Result<Option<BodyRow>> {
+    let body = Body { content, as_sent };
+    let text = serde_json::to_string(&body)?;
+    if text.len() <= HEAD_CONTENT {
+        return Ok(None);
+    }
+    let digest = hex::encode(&Sha256::digest(text)[..8]);
+    let row = Item::new(keys::message_body(head, &digest), &body)?;
+    Ok(Some((digest, Write::put(row))))
 }
 
 /// Public id of an outgoing message: the ULID and the instance, so that it can be found by the id alone.
@@ -373,11 +395,9 @@ pub async fn load_many(app: &App, instance: &InstanceId, sorts: &[&str]) -> Resu
 pub async fn with_bodies(app: &App, items: Vec<Option<Item>>) -> Result<Vec<Option<Message>>> {
     let mut messages =
         items.into_iter().map(|item| item.map(Item::into::<Message>).transpose()).collect::<Result<Vec<_>>>()?;
-    let long: Vec<usize> =
-        messages.iter().enumerate().filter(|(_, m)| m.as_ref().is_some_and(|m| m.long)).map(|(i, _)| i).collect();
+    let bodies = messages.iter().enumerate().filter_map(|(index, message)| Some((index, message.as_ref()?.body_key()?)));
+    let (long, keys): (Vec<usize>, Vec<Key>) = bodies.unzip();
     if !long.is_empty() {
-        let keys: Vec<Key> =
-            long.iter().filter_map(|i| messages[*i].as_ref()).map(|m| keys::message_body(&m.key())).collect();
         for (index, body) in long.into_iter().zip(app.store.batch_get(&keys, Read::Strong).await?) {
             if let (Some(message), Some(body)) = (messages[index].as_mut(), body)
                 && let Some(content) = body.doc.get("content")

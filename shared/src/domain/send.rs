@@ -273,7 +273,7 @@ async fn row(app: &App, instance: &Instance, draft: &Draft, ulid: &str) -> Resul
         quoted: draft.quoted.clone(),
         kind: draft.content.kind().to_owned(),
         content: draft.content.clone(),
-        long: false,
+        body: None,
         status: Status::Pending,
         rank: Status::Pending.rank(),
         status_at: now,

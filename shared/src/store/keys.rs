@@ -152,9 +152,9 @@ pub fn message_by_sort(id: &InstanceId, sort: &str) -> Key {
     Key::new(messages(id, pmid), sort)
 }
 
-/// The part of a message that does not fit into its head.
-pub fn message_body(head: &Key) -> Key {
-    Key::new(head.pk.replacen("M#", "MB#", 1), head.sk.clone())
+/// The part of a message that does not fit into its head. Named by its digest, so that whoever loses the head overwrites nothing.
+pub fn message_body(head: &Key, digest: &str) -> Key {
+    Key::new(head.pk.replacen("M#", "MB#", 1), format!("{}#{digest}", head.sk))
 }
 
 /// Platform id → message, where the platform assigns ids after the fact.

@@ -153,7 +153,7 @@ fn message(app: &App, pmid: &str, content: Content) -> Message {
         quoted: None,
         kind: content.kind().to_owned(),
         content,
-        long: false,
+        body: None,
         status: message::Status::Received,
         rank: message::Status::Received.rank(),
         status_at: NOON,

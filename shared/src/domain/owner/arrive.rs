@@ -18,7 +18,7 @@ use crate::{
     },
     error::{Error, Result},
     id::ChatKey,
-    store::{Change, CommitError, Cond, Stamp, Unit, Write, keys, log::Delta, log::NewEntry},
+    store::{Change, CommitError, Cond, Stamp, Unit, Write, log::Delta, log::NewEntry},
 };
 
 /// A message to store, and what is written with it.
@@ -154,8 +154,6 @@ pub(crate) fn turned(message: &Message) -> Option<Delta> {
 /// The rows of a message: its head, and its body where it has one.
 pub(crate) fn removes(message: &Message) -> Vec<Write> {
     let mut writes = vec![Write::delete(message.key())];
-    if message.long {
-        writes.push(Write::delete(keys::message_body(&message.key())));
-    }
+    writes.extend(message.body_key().map(Write::delete));
     writes
 }

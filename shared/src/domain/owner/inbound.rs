@@ -114,7 +114,7 @@ impl Author<'_> {
             quoted: incoming.quoted.clone(),
             kind: incoming.content.kind().to_owned(),
             content: incoming.content.clone(),
-            long: false,
+            body: None,
             status,
             rank: status.rank(),
             status_at: incoming.at,
