@@ -158,7 +158,7 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "on in open mode, else off",
         "`on`: the first callback of an unknown device makes an instance for the first administrator.",
     ),
-    ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 16 in a fleet."),
+    ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 8 in the template."),
     ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
 ];
 

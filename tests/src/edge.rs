@@ -36,6 +36,10 @@ async fn a_wrong_method_is_405_and_says_which_are_right() {
         methods.entry(path).or_default().insert(route.method);
     }
     for (path, right) in &methods {
+        if on_aws() && path == "/ws" {
+            // The WebSocket API answers for itself.
+            continue;
+        }
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             if right.contains(method.as_str()) {
                 continue;

@@ -234,6 +234,10 @@ async fn answers_are_as_the_document_says() {
     routes.sort_by_key(late);
     let (mut answers, mut worked) = (Vec::new(), 0);
     for (_, route) in routes {
+        if on_aws() && route.path.starts_with("/ws") {
+            // The WebSocket API answers for itself.
+            continue;
+        }
         let ids = if route.path.ends_with("/qr") { &waiting } else { &ids };
         let fill = |text: &str| ids.fill(&text.replace("{group}", &group));
         let admin = server.admin();

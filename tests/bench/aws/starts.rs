@@ -1,7 +1,9 @@
 //! What the functions weigh, and how they start, through the Lambda runtime API: from the start of a process to its first question
-//! for an event, its first answer, and those after it; beside a function that does nothing, in the same run.
+//! for an event, its first answer, and those after it; beside a function that does nothing, in the same run. What starts ask of
+//! the services is answered from memory: the emulator's pace is not the functions', and the services' own is not known here.
 
 use super::cost::aim;
+use super::counter::Counter;
 use crate::summary::Latencies;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use suite::harness::bundle::{Environments, Spans, wait};
 use suite::harness::process::binary_if_built;
 use suite::harness::server::ADMIN_API_KEY;
-use suite::harness::{Server, eventually};
+use suite::harness::{Server, eventually, ministack};
 
 /// Starts of each function; one of each in turn, so that whatever else the machine does meets all of them.
 const STARTS: usize = 9;
@@ -32,7 +34,10 @@ pub(crate) async fn run() {
     // Lambda's image has its certificates in one file; a folder of links to hundreds of them would be the machine's own.
     let bundle = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
     let certificates = bundle.into_iter().find(|path| Path::new(path).exists()).map(|path| ("SSL_CERT_FILE", path));
-    let mut server = tokio::task::block_in_place(|| Server::start_bundle(certificates.as_slice()));
+    let counter = Counter::start(ministack::endpoint()).await;
+    let env: Vec<_> = certificates.into_iter().chain([("AWS_ENDPOINT_URL", counter.url.as_str())]).collect();
+    let mut server = tokio::task::block_in_place(|| Server::start_bundle(&env));
+    counter.remember();
     let environments = Arc::clone(server.bundle().environments());
     let mut first: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     for _ in 0..STARTS {
