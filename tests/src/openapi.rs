@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::harness::server::on_aws;
 use crate::harness::tools::{python, root, stdout};
 use crate::harness::{Behaviour, Instance, Receiver, Server};
 use crate::routes::{ENDING, Ids, Query, ROUTES, Route, Whose};

@@ -395,7 +395,8 @@ pub async fn load_many(app: &App, instance: &InstanceId, sorts: &[&str]) -> Resu
 pub async fn with_bodies(app: &App, items: Vec<Option<Item>>) -> Result<Vec<Option<Message>>> {
     let mut messages =
         items.into_iter().map(|item| item.map(Item::into::<Message>).transpose()).collect::<Result<Vec<_>>>()?;
-    let bodies = messages.iter().enumerate().filter_map(|(index, message)| Some((index, message.as_ref()?.body_key()?)));
+    let bodies =
+        messages.iter().enumerate().filter_map(|(index, message)| Some((index, message.as_ref()?.body_key()?)));
     let (long, keys): (Vec<usize>, Vec<Key>) = bodies.unzip();
     if !long.is_empty() {
         for (index, body) in long.into_iter().zip(app.store.batch_get(&keys, Read::Strong).await?) {
