@@ -177,12 +177,20 @@ impl Instance {
         .await
     }
 
-    /// Waits until the message has this status in the history of its chat.
+    /// Waits until the message has this status in the history of its chat, or one that comes after it: whoever looks late finds
+    /// it read.
     pub async fn wait_message(&self, phone: &str, id: &str, status: &str) -> Value {
+        let reached = match status {
+            "sent" => &["sent", "delivered", "read"][..],
+            "delivered" => &["delivered", "read"],
+            other => &[other],
+        };
         eventually(&format!("message {id} {status}"), async || {
             let history = self.get(&format!("/chats/{phone}/messages?limit=200")).await;
             let messages = history["messages"].as_array().expect("messages").clone();
-            messages.into_iter().find(|message| message["messageId"] == id && message["status"] == status)
+            messages
+                .into_iter()
+                .find(|message| message["messageId"] == id && reached.iter().any(|status| message["status"] == *status))
         })
         .await
     }
