@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 const ROUNDS: usize = 20;
 pub(crate) const CHATS: usize = 4;
 /// Everything must have settled this long after the last start.
-const SETTLED: Duration = Duration::from_secs(90);
+const SETTLED: Duration = Duration::from_secs(180);
 
 /// What the load was promised.
 #[derive(Default)]
