@@ -94,7 +94,15 @@ impl Queues for Sqlite {
             let mut taken = cell.with(|lines| lines.take(max.max(1), now));
             let next = taken.next.take();
             if !taken.messages.is_empty() || !taken.dead.is_empty() {
-                let received = self.deliver(queue, &cell, taken).await?;
+                let handed: Vec<_> = taken.messages.iter().map(|message| (message.id, message.receives)).collect();
+                let received = self.deliver(queue, &cell, taken).await.inspect_err(|_| {
+                    // Nobody has them: they need not wait until their time is over.
+                    cell.change(|lines| {
+                        for (id, receives) in &handed {
+                            lines.release(*id, *receives, now, now);
+                        }
+                    });
+                })?;
                 if !received.is_empty() {
                     return Ok(received);
                 }

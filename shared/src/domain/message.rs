@@ -388,7 +388,13 @@ pub async fn load_many(app: &App, instance: &InstanceId, sorts: &[&str]) -> Resu
     }
     let keys: Vec<Key> = sorts.iter().map(|sort| keys::message_by_sort(instance, sort)).collect();
     let items = app.store.batch_get(&keys, Read::Strong).await?;
-    with_bodies(app, items).await
+    // Where a message was moved away there is something else for a while.
+    with_bodies(app, items.into_iter().map(|item| item.filter(is_head)).collect()).await
+}
+
+/// Whether this is a message, and not what is known of one or where it went.
+fn is_head(item: &Item) -> bool {
+    item.doc.contains_key("pmid")
 }
 
 /// Decodes heads and fetches the bodies of those that are long.
@@ -424,7 +430,7 @@ pub async fn by_platform_id(app: &App, instance: &InstanceId, pmid: &str) -> Res
             Some(sort) => {
                 heads.push(app.store.get(&keys::message_by_sort(instance, sort), Read::Strong).await?);
             }
-            None if item.doc.contains_key("pmid") => heads.push(Some(item)),
+            None if is_head(&item) => heads.push(Some(item)),
             // What is known of a message that is yet to come.
             None => {}
         }

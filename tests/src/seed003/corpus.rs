@@ -46,28 +46,28 @@ pub(crate) async fn client(client: Client, heap: Arc<Mutex<VecDeque<Value>>>, mu
     }
 }
 
-/// Everything that the queries and the view tell of a device.
-async fn state(server: &Server, guid: &str) -> Option<Value> {
+/// Everything that the queries and the view tell of a device; why not, while they do not agree.
+async fn state(server: &Server, guid: &str) -> Result<Value, String> {
     let device = Device { client: server.developer(), guid: guid.to_owned() };
     let all = async |what: &str| {
         let mut rows = Vec::new();
         for page in 1.. {
             let answer = device.ask(what, &format!("limit=200&page={page}")).await;
             if answer.status != 200 {
-                return None;
+                return Err(answer.to_string());
             }
             let data = answer.json()["data"].clone();
             let more = data[what].as_array().expect("a list").clone();
             if more.is_empty() {
                 // Not while it still grows.
                 if data["total"] != rows.len() {
-                    return None;
+                    return Err(format!("{what}: total {}, rows {}", data["total"], rows.len()));
                 }
                 break;
             }
             rows.extend(more);
         }
-        Some(rows)
+        Ok(rows)
     };
     let messages: Vec<Value> = all("messages")
         .await?
@@ -87,16 +87,17 @@ async fn state(server: &Server, guid: &str) -> Option<Value> {
     };
     let (contacts, rooms) = (by_id(all("contacts").await?), by_id(all("rooms").await?));
     let sync = device.data("sync-status", "").await;
-    let counts = [&sync["messages_count"], &sync["contacts_count"], &sync["rooms_count"]];
-    if counts != [&json!(messages.len()), &json!(contacts.len()), &json!(rooms.len())] {
-        return None;
+    let counts = json!([sync["messages_count"], sync["contacts_count"], sync["rooms_count"]]);
+    let rows = json!([messages.len(), contacts.len(), rooms.len()]);
+    if counts != rows {
+        return Err(format!("messages, contacts and rooms: {counts} counted, {rows} listed"));
     }
     let rows = server.unknown_notifications(sync["instance_id"].as_str().expect("id"));
     let unknown: BTreeSet<String> = rows
         .into_iter()
         .map(|(kind, data)| json!([kind, serde_json::from_str::<Value>(&data).expect("JSON")]).to_string())
         .collect();
-    Some(json!({"messages": messages, "contacts": contacts, "rooms": rooms, "unknown": unknown}))
+    Ok(json!({"messages": messages, "contacts": contacts, "rooms": rooms, "unknown": unknown}))
 }
 
 /// The corpus, shuffled, and a third of it twice.
@@ -153,18 +154,14 @@ pub(crate) async fn ends_as_wanted(server: &Server, wanted: &Value, seed: u64) {
         device.tell(11_009, json!({})).await;
     }
     for guid in [WECOM, PERSONAL] {
-        let mut last = Value::Null;
         let start = std::time::Instant::now();
         loop {
-            if let Some(now) = state(server, guid).await {
-                last = now;
-                if last == wanted[guid] {
-                    break;
-                }
-            }
-            if start.elapsed() > SETTLED {
-                panic!("seed {seed}, {guid}: {}", difference(&wanted[guid], &last));
-            }
+            let missed = match state(server, guid).await {
+                Ok(now) if now == wanted[guid] => break,
+                Ok(now) => difference(&wanted[guid], &now),
+                Err(reason) => reason,
+            };
+            assert!(start.elapsed() < SETTLED, "seed {seed}, {guid}: {missed}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         // It is the end, not a moment on the way.

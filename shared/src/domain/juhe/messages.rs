@@ -19,7 +19,7 @@ use crate::{
         chat,
         content::Content,
         message::{self, Message},
-        owner::{Arrival, Author, removes, turned},
+        owner::{Arrival, Author, moves_away, turned},
     },
     error::Result,
     id::{ChatKey, InstanceId},
@@ -267,13 +267,14 @@ pub(super) async fn refile(
     if message.from_me || row.from != own {
         return Ok(());
     }
-    if message.is_group {
+    let address = format!("S:{}", row.to);
+    let key = chat::derived(app, device.id(), &address);
+    // In a room, and in the chat with oneself, it stays where it is.
+    if message.is_group || key == message.chat {
         author.turned_out_own(&message).await?;
         let now = Message { from_me: true, ..message };
         return marks::settle(app, author, device, &[(&now, &row.id)]).await;
     }
-    let address = format!("S:{}", row.to);
-    let key = chat::derived(app, device.id(), &address);
     let incoming = Incoming {
         id: message.pmid.clone(),
         chat: address,
@@ -297,7 +298,7 @@ pub(super) async fn refile(
         revoked: message.revoked,
     };
     let mut arrival = to_listed.arrival(Some(place), !message.revoked)?;
-    arrival.with.extend(removes(&message));
+    arrival.with.extend(moves_away(&message, &to_listed.message, app.clock.now())?);
     arrival.delta = turned(&message);
     author.file(&arrival).await?;
     marks::settle(app, author, device, &[(&to_listed.message, &row.id)]).await

@@ -3,13 +3,15 @@
 //! What [`super::inbound`] does for one message of a line, for a batch: creation is the deduplication, every message has its
 //! entry, all in one unit. Only where one of them is there already is each done by itself.
 
+use serde_json::json;
+
 use super::{
     author::{Author, Outcome, Settle, Step},
     change,
     outcome::about,
 };
 use crate::{
-    clock::Millis,
+    clock::{DAY_MS, Millis},
     connector::Incoming,
     domain::{
         chat,
@@ -18,7 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     id::ChatKey,
-    store::{Change, CommitError, Cond, Stamp, Unit, Write, log::Delta, log::NewEntry},
+    store::{Change, CommitError, Cond, Item, Stamp, Unit, Write, log::Delta, log::NewEntry},
 };
 
 /// A message to store, and what is written with it.
@@ -151,9 +153,14 @@ pub(crate) fn turned(message: &Message) -> Option<Delta> {
     })
 }
 
-/// The rows of a message: its head, and its body where it has one.
-pub(crate) fn removes(message: &Message) -> Vec<Write> {
-    let mut writes = vec![Write::delete(message.key())];
+/// Nobody who still takes a message that was moved for somebody else's has read that longer ago.
+const MOVED_MS: i64 = DAY_MS;
+
+/// Takes the rows of a message away, because it is elsewhere now. Where its head was there is something for a while, so that
+/// a repeat by somebody who does not know of the move stores nothing there.
+pub(crate) fn moves_away(message: &Message, to: &Message, now: Millis) -> Result<Vec<Write>> {
+    let moved = Item::new(message.key(), &json!({ "v": 1, "moved": to.sort() }))?;
+    let mut writes = vec![Write::put(moved.expires(Millis(now.0 + MOVED_MS)))];
     writes.extend(message.body_key().map(Write::delete));
-    writes
+    Ok(writes)
 }

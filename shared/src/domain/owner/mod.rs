@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::arrive::{removes, turned};
+pub(crate) use self::arrive::{moves_away, turned};
 use self::marks::Marks;
 pub use self::{
     arrive::Arrival,
