@@ -117,7 +117,8 @@ impl Jid {
             Server::Person | Server::Lid => without_device(local),
             Server::Group | Server::Newsletter => local,
             Server::Scoped => {
-                return (local.len() <= MAX_SCOPED && is_scoped(local)).then(|| Self { user: local.to_owned(), server });
+                return (local.len() <= MAX_SCOPED && is_scoped(local))
+                    .then(|| Self { user: local.to_owned(), server });
             }
         };
         let valid = match (server, user.split_once('-')) {

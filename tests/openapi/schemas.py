@@ -120,6 +120,7 @@ EXTRA = {
     "location?": obj({"latitude": NUM, "longitude": NUM, "name": null(STR), "address": null(STR)}),
     "contact?": obj({"name": STR, "phone": STR}),
     "poll?": obj({"question": STR, "options": arr(STR), "multiple": BOOL}),
+    "template?": obj({"name": STR, "language": STR, "components": {}}),
     "quotedMessageId?": STR,
 }
 PARTICIPANTS = arr(PHONE, minItems=1, maxItems=1024)

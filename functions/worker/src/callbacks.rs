@@ -109,8 +109,10 @@ async fn read(port: &Port, emit: Arc<dyn Emit>, parts: &[Value]) -> Result<()> {
         return Err(Error::unavailable("the lease is over"));
     }
     let instance = port.owner.instance();
-    let connector = port.context.connectors.of(&instance).ok_or_else(|| {
-        Error::unavailable(format!("{} is not connected by this deployment", instance.platform))
-    })?;
+    let connector = port
+        .context
+        .connectors
+        .of(&instance)
+        .ok_or_else(|| Error::unavailable(format!("{} is not connected by this deployment", instance.platform)))?;
     connector.callback(lines::account(port, &instance)?, emit, parts).await
 }

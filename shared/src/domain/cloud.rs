@@ -60,7 +60,8 @@ impl Credentials {
     ///
     /// Errors: 400 on the field that is missing or wrong.
     pub fn read(given: Option<&Value>) -> Result<Self> {
-        let text = |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_str).unwrap_or_default().trim();
+        let text =
+            |name: &str| given.and_then(|given| given.get(name)).and_then(Value::as_str).unwrap_or_default().trim();
         let wrong = |name: &str, want: &str| {
             let field = format!("credentials.{name}");
             Error::invalid(field.clone(), format!("{field} must be {want} for transport cloud"))
@@ -155,8 +156,11 @@ fn parts(body: &Value, phone_number_id: &str) -> Vec<Part> {
 
 /// A message without its contents.
 fn bare(part: &Value) -> Value {
-    let of = |name: &str| part["message"].get(name).filter(|value| value.as_str().is_some_and(|text| text.len() < 1024));
-    let kept = ["from", "from_user_id", "id", "timestamp", "type"].into_iter().filter_map(|name| Some((name.to_owned(), of(name)?.clone())));
+    let of =
+        |name: &str| part["message"].get(name).filter(|value| value.as_str().is_some_and(|text| text.len() < 1024));
+    let kept = ["from", "from_user_id", "id", "timestamp", "type"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), of(name)?.clone())));
     json!({ "message": kept.collect::<Doc>(), "contact": null })
 }
 

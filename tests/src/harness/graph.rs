@@ -71,14 +71,16 @@ impl Number {
     /// The callback of a message: `content` holds what is under its type.
     #[must_use]
     pub fn message(&self, from: &Sender, id: &str, kind: &str, content: &Value) -> Value {
-        let message = json!({"from": from.phone, "id": id, "timestamp": from.at.to_string(), "type": kind, kind: content});
+        let message =
+            json!({"from": from.phone, "id": id, "timestamp": from.at.to_string(), "type": kind, kind: content});
         self.callback(&json!({"contacts": [from.contact()], "messages": [message]}))
     }
 
     /// The callback of a status of a message that was sent.
     #[must_use]
     pub fn status(&self, sent: &Sent, status: &str, more: &Value) -> Value {
-        let mut body = json!({"id": sent.id, "status": status, "timestamp": (sent.at + 1).to_string(), "recipient_id": sent.to});
+        let mut body =
+            json!({"id": sent.id, "status": status, "timestamp": (sent.at + 1).to_string(), "recipient_id": sent.to});
         if let Some(ours) = sent.body.get("biz_opaque_callback_data") {
             body["biz_opaque_callback_data"] = ours.clone();
         }
@@ -428,7 +430,11 @@ async fn upload(
         return error(400, 100, "The parameter messaging_product and file are required.", &Value::Null);
     };
     if !TYPES.contains(&file.mime.as_str()) {
-        let text = format!("Param file must be a file with one of the following types: {}. Received file of type {}", TYPES.join(", "), file.mime);
+        let text = format!(
+            "Param file must be a file with one of the following types: {}. Received file of type {}",
+            TYPES.join(", "),
+            file.mime
+        );
         return error(400, 100, &text, &Value::Null);
     }
     Json(json!({"id": keep(&state, file)})).into_response()
@@ -436,8 +442,18 @@ async fn upload(
 
 /// What may be uploaded, in part.
 const TYPES: &[&str] = &[
-    "audio/aac", "audio/mp4", "audio/mpeg", "audio/amr", "audio/ogg", "application/pdf", "text/plain", "image/jpeg",
-    "image/png", "image/webp", "video/mp4", "video/3gp",
+    "audio/aac",
+    "audio/mp4",
+    "audio/mpeg",
+    "audio/amr",
+    "audio/ogg",
+    "application/pdf",
+    "text/plain",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "video/mp4",
+    "video/3gp",
 ];
 
 async fn messages(
@@ -523,7 +539,9 @@ fn acceptable(state: &Shared, body: &Value) -> Result<(), (i64, String)> {
         }
         "location" => number(&object["latitude"]).is_some() && number(&object["longitude"]).is_some(),
         "contacts" => object.as_array().is_some_and(|cards| {
-            let named = |card: &Value| text(&card["name"]["formatted_name"]) && card["name"].as_object().is_some_and(|name| name.len() > 1);
+            let named = |card: &Value| {
+                text(&card["name"]["formatted_name"]) && card["name"].as_object().is_some_and(|name| name.len() > 1)
+            };
             !cards.is_empty() && cards.iter().all(named)
         }),
         "reaction" => text(&object["message_id"]) && object["emoji"].is_string(),

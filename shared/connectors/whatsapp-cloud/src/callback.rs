@@ -151,7 +151,12 @@ mod tests {
         failed["errors"] = json!([{ "code": 131_047, "title": "Re-engagement message" }]);
         let Reported::Failed { reason } = report(&failed).expect("a report").what else { panic!("failed") };
         assert!(reason.starts_with("131047: "), "{reason}");
-        for (name, value) in [("status", json!("deleted")), ("id", json!("")), ("timestamp", json!("soon")), ("recipient_id", Value::Null)] {
+        for (name, value) in [
+            ("status", json!("deleted")),
+            ("id", json!("")),
+            ("timestamp", json!("soon")),
+            ("recipient_id", Value::Null),
+        ] {
             let mut bad = status.clone();
             bad[name] = value;
             assert_eq!(report(&bad), None, "{name}");

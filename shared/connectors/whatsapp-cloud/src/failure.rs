@@ -210,7 +210,8 @@ mod tests {
     fn reasons_are_readable_and_bounded() {
         let known = told(&json!({ "code": 131_047, "title": "Re-engagement message" }), 131_047);
         assert!(known.starts_with("131047: more than 24 hours"), "{known}");
-        let details = json!({ "message": "(#100) Invalid parameter", "error_data": { "details": "Unsupported thing" } });
+        let details =
+            json!({ "message": "(#100) Invalid parameter", "error_data": { "details": "Unsupported thing" } });
         assert_eq!(told(&details, 100), "100: Unsupported thing");
         assert_eq!(told(&json!({}), 7), "7");
         assert_eq!(told(&json!({ "message": "é".repeat(1000) }), 1).chars().count(), LONGEST);

@@ -5,13 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::BytesMut;
 use reqwest::{Client, Method, Proxy, RequestBuilder, Response, multipart::Form, redirect};
 use serde_json::{Value, json};
-use shared::{
-    Error, Result,
-    app::App,
-    connector::Account,
-    domain::cloud::Credentials,
-    redact::Secret,
-};
+use shared::{Error, Result, app::App, connector::Account, domain::cloud::Credentials, redact::Secret};
 use url::{Host, Origin, Url};
 
 use crate::failure::Failure;
@@ -92,14 +86,17 @@ impl Graph {
         &self.number
     }
 
-    /// `{base}/{version}/{path…}`.
-    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+    /// `{base}/{version}/{path…}?{query…}`.
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
         let mut url = self.base.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => {
                 segments.pop_if_empty().push(&self.version).extend(path);
             }
             Err(()) => return Err(Failure::Broken("the address of the API has no path".into())),
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         Ok(url)
     }
@@ -110,27 +107,27 @@ impl Graph {
 
     /// What the platform says of the account's number.
     pub(crate) async fn about(&self) -> Result<Value, Failure> {
-        let request = self.request(Method::GET, self.url(&[&self.number])?);
-        answer(request.query(&[("fields", "id,display_phone_number,verified_name,quality_rating")])).await
+        let fields = [("fields", "id,display_phone_number,verified_name,quality_rating")];
+        answer(self.request(Method::GET, self.url(&[&self.number], &fields)?)).await
     }
 
     /// The account's business profile.
     pub(crate) async fn profile(&self) -> Result<Value, Failure> {
-        let request = self.request(Method::GET, self.url(&[&self.number, "whatsapp_business_profile"])?);
-        answer(request.query(&[("fields", "about,profile_picture_url")])).await
+        let fields = [("fields", "about,profile_picture_url")];
+        answer(self.request(Method::GET, self.url(&[&self.number, "whatsapp_business_profile"], &fields)?)).await
     }
 
     /// `POST /{number}/messages`: a message, or that one was read. `message` is an object.
     pub(crate) async fn messages(&self, mut message: Value) -> Result<Value, Failure> {
         message["messaging_product"] = json!(PRODUCT);
-        let request = self.request(Method::POST, self.url(&[&self.number, "messages"])?);
+        let request = self.request(Method::POST, self.url(&[&self.number, "messages"], &[])?);
         answer(request.json(&message)).await
     }
 
     /// `POST /{number}/media`: the platform's id of what the form holds as `file`.
     pub(crate) async fn upload(&self, form: Form) -> Result<String, Failure> {
         let form = form.text("messaging_product", PRODUCT);
-        let request = self.request(Method::POST, self.url(&[&self.number, "media"])?).timeout(WHOLE_MEDIA);
+        let request = self.request(Method::POST, self.url(&[&self.number, "media"], &[])?).timeout(WHOLE_MEDIA);
         let uploaded = answer(request.multipart(form)).await?;
         let id = uploaded["id"].as_str().filter(|id| !id.is_empty());
         id.map(str::to_owned).ok_or_else(|| Failure::Broken("an upload was answered without an id".into()))
@@ -138,8 +135,7 @@ impl Graph {
 
     /// Where media is, as `{url, mime_type, sha256, file_size}`.
     pub(crate) async fn media(&self, id: &str) -> Result<Value, Failure> {
-        let request = self.request(Method::GET, self.url(&[id])?);
-        answer(request.query(&[("phone_number_id", &self.number)])).await
+        answer(self.request(Method::GET, self.url(&[id], &[("phone_number_id", &self.number)])?)).await
     }
 
     /// The content of media, from where [`Graph::media`] says that it is. The token goes there, too: only over HTTPS, or to where

@@ -153,11 +153,7 @@ fn contacts(list: &Value) -> Content {
         return Content::Contact { name: name(card), phone: phone.to_owned() };
     }
     let names: Vec<String> = cards.iter().map(name).filter(|name| !name.is_empty()).collect();
-    Content::Foreign {
-        name: "contact".into(),
-        text: names.join(", "),
-        detail: Some(json!({ "contacts": list })),
-    }
+    Content::Foreign { name: "contact".into(), text: names.join(", "), detail: Some(json!({ "contacts": list })) }
 }
 
 #[cfg(test)]
@@ -165,7 +161,8 @@ mod tests {
     use super::*;
 
     fn read(kind: &str, object: &Value) -> Content {
-        let message = json!({ "from": "15551234567", "id": "wamid.x", "timestamp": "1700000000", "type": kind, kind: object });
+        let message =
+            json!({ "from": "15551234567", "id": "wamid.x", "timestamp": "1700000000", "type": kind, kind: object });
         match Told::read(&message, &Value::Null).expect("is told").said {
             Said::Content(content) => content,
             Said::Media(media) => panic!("{media:?}"),
@@ -187,7 +184,11 @@ mod tests {
         let hidden = json!({ "from_user_id": "US.134", "id": "w", "timestamp": 1_700_000_000, "type": "text" });
         let told = Told::read(&hidden, &json!({ "profile": { "username": "ada" } })).expect("is told");
         assert_eq!((told.sender.as_str(), told.also, told.name.as_str()), ("US.134@bsuid", None, "ada"));
-        for bad in [json!({}), json!({ "from": "1x", "id": "w", "timestamp": "1" }), json!({ "from": "15551234567", "id": "w" })] {
+        for bad in [
+            json!({}),
+            json!({ "from": "1x", "id": "w", "timestamp": "1" }),
+            json!({ "from": "15551234567", "id": "w" }),
+        ] {
             assert_eq!(Told::read(&bad, &Value::Null), None, "{bad}");
         }
     }
@@ -195,12 +196,15 @@ mod tests {
     #[test]
     fn kinds_without_media() {
         assert_eq!(read("text", &json!({ "body": "hi" })), Content::Text { text: "hi".into() });
-        let place = read("location", &json!({ "latitude": 1.5, "longitude": 2, "name": "N", "address": "A", "url": "u" }));
+        let place =
+            read("location", &json!({ "latitude": 1.5, "longitude": 2, "name": "N", "address": "A", "url": "u" }));
         assert!(matches!(place, Content::Location { longitude, .. } if longitude == 2.0), "{place:?}");
         let card = json!([{ "name": { "formatted_name": "Ada" }, "phones": [{ "phone": "+1 555", "wa_id": "1555" }] }]);
         assert_eq!(read("contacts", &card), Content::Contact { name: "Ada".into(), phone: "+1 555".into() });
         let two = json!([card[0], { "name": { "formatted_name": "Bob" } }]);
-        assert!(matches!(read("contacts", &two), Content::Foreign { name, text, .. } if name == "contact" && text == "Ada, Bob"));
+        assert!(
+            matches!(read("contacts", &two), Content::Foreign { name, text, .. } if name == "contact" && text == "Ada, Bob")
+        );
         let back = read("reaction", &json!({ "message_id": "wamid.t" }));
         assert_eq!(back, Content::Reaction { target: "wamid.t".into(), emoji: String::new() });
         let button = json!({ "payload": "p", "text": "Yes" });
@@ -218,6 +222,9 @@ mod tests {
             "document": { "id": "9", "mime_type": "application/pdf", "sha256": "x", "filename": "f.pdf", "caption": "c" },
         });
         let Said::Media(media) = Told::read(&message, &Value::Null).expect("is told").said else { panic!("media") };
-        assert_eq!((media.kind, media.id.as_str(), media.filename.as_deref()), (MediaKind::Document, "9", Some("f.pdf")));
+        assert_eq!(
+            (media.kind, media.id.as_str(), media.filename.as_deref()),
+            (MediaKind::Document, "9", Some("f.pdf"))
+        );
     }
 }

@@ -246,7 +246,10 @@ impl Inner {
     /// The other side sees that these were read, and all before them.
     async fn mark_read(self: &Arc<Self>, messages: Vec<String>, typing: bool) -> Result<Value> {
         if messages.is_empty() {
-            return Err(Error::invalid("messageIds", "messageIds is required: the Cloud API marks messages, not chats"));
+            return Err(Error::invalid(
+                "messageIds",
+                "messageIds is required: the Cloud API marks messages, not chats",
+            ));
         }
         let marks = messages.into_iter().map(|id| {
             let mut mark = json!({ "status": "read", "message_id": id });

@@ -120,7 +120,12 @@ impl Attached {
 /// Brings the content into our storage, in a few tries: the message waits for it, and with it those behind it.
 ///
 /// Errors: it could not be had. A temporary one means that it might be had later.
-pub(crate) async fn fetch(app: &App, graph: &Graph, instance: &InstanceId, attached: &Attached) -> Result<Media, Error> {
+pub(crate) async fn fetch(
+    app: &App,
+    graph: &Graph,
+    instance: &InstanceId,
+    attached: &Attached,
+) -> Result<Media, Error> {
     let mut pauses = PAUSES.iter();
     loop {
         match fetch_once(app, graph, instance, attached).await {

@@ -152,10 +152,7 @@ mod tests {
         let reaction = of(Content::Reaction { target: "wamid.x".into(), emoji: String::new() });
         assert_eq!(reaction["reaction"], json!({ "message_id": "wamid.x", "emoji": "" }));
         let template = Content::Template { name: "hi".into(), language: "en".into(), components: "[{}]".into() };
-        assert_eq!(
-            of(template)["template"],
-            json!({ "name": "hi", "language": { "code": "en" }, "components": [{}] })
-        );
+        assert_eq!(of(template)["template"], json!({ "name": "hi", "language": { "code": "en" }, "components": [{}] }));
     }
 
     #[test]
