@@ -96,16 +96,63 @@ fn a_client_for_python_sends_uploads_and_reads_callbacks() {
         r#"
 import json, sys
 import httpx
-from pywa import WhatsApp, types, errors
+from pywa import WhatsApp, errors, types
 
 given = json.load(sys.stdin)
 session = httpx.Client()
-wa = WhatsApp(phone_id=given["id"], token=given["token"], session=session, server=None, verify_token="v",
-              app_secret=given["secret"], user_identifier_priority=("wa_id", "bsuid") and None or __import__("pywa.types.user", fromlist=["x"]).UserIdentifier and (
-                  __import__("pywa.types", fromlist=["x"]).UserIdentifier.WA_ID,))
+wa = WhatsApp(phone_id=given["id"], token=given["token"], session=session, app_secret=given["secret"], verify_token="v", api_version=24.0)
 session.base_url = given["url"] + "/v24.0"
+to, ids = "15557654321", []
+ids.append(wa.send_message(to=to, text="hello", tracker="t1").id)
+media = wa.upload_media(media=bytes.fromhex("89504e470d0a1a0a"), mime_type="image/png", filename="a.png")
+ids.append(wa.send_image(to=to, image=media, caption="c").id)
+ids.append(wa.send_location(to=to, latitude=1.5, longitude=2.5, name="N", address="A").id)
+card = types.Contact(name=types.Contact.Name(formatted_name="J D", first_name="J"), phones=[types.Contact.Phone(phone="+1555")])
+ids.append(wa.send_contact(to=to, contact=card).id)
+ids.append(wa.send_reaction(to=to, emoji="👍", message_id=ids[0]).id)
+ids.append(wa.send_template(to=to, name="hello_world", language=types.TemplateLanguage.ENGLISH_US, params=[]).id)
+wa.mark_message_as_read(ids[0])
+wa.indicate_typing(ids[0])
+described = wa.get_media_url(media.id)
+content = wa.get_media_bytes(url=described.url)
+try:
+    WhatsApp.send_message(wa, to=to, text="x", sender="1")
+    refused = None
+except errors.WhatsAppError as error:
+    refused = error.error_code
+
+read = []
+
+@wa.on_message
+def on_message(_, message):
+    read.append([message.type.value, message.from_user.name, message.id])
+
+@wa.on_message_status
+def on_status(_, status):
+    read.append([status.status.value, status.error.error_code if status.error else None, status.tracker])
+
+checked = []
+for callback in given["callbacks"]:
+    body = callback["body"].encode()
+    checked.append(wa.webhook_update_validator(body, callback["signature"]) is None)
+    wa.webhook_update_handler(body)
+forged = wa.webhook_update_validator(b"{}", given["callbacks"][0]["signature"])
+print(json.dumps({"ids": ids, "size": len(content), "mime": described.mime_type, "refused": refused, "read": read, "checked": checked, "forged": forged[1]}))
 "#,
         &input(&graph, &number),
     ));
-    drop(out);
+    let said: Value = serde_json::from_str(&out).expect("JSON");
+    let sent = graph.sent(&number);
+    let kinds: Vec<_> = sent.iter().map(|sent| sent.body["type"].clone()).collect();
+    assert_eq!(kinds, ["text", "image", "location", "contacts", "reaction", "template"]);
+    assert_eq!(sent[0].body["biz_opaque_callback_data"], "t1");
+    assert_eq!(said["ids"], json!(sent.iter().map(|sent| &sent.id).collect::<Vec<_>>()));
+    assert_eq!((&said["size"], &said["mime"], &said["refused"]), (&json!(8), &json!("image/png"), &json!(100)), "{said}");
+    assert_eq!(graph.read(&number).len(), 2);
+    assert_eq!((&said["checked"], &said["forged"]), (&json!([true; 6]), &json!(403)));
+    let wanted = json!([
+        ["text", "Ada", "wamid.f1"], ["image", "Ada", "wamid.f2"], ["location", "Ada", "wamid.f3"], ["reaction", "Ada", "wamid.f4"],
+        ["delivered", null, "~01"], ["failed", 131_047, "~01"],
+    ]);
+    assert_eq!(said["read"], wanted);
 }
