@@ -92,6 +92,11 @@ impl Failure {
 const EXPIRED: i64 = -190;
 
 impl Refusal {
+    /// Whether it may be that the platform does not have the media that a message names.
+    pub(crate) fn is_about_media(&self) -> bool {
+        matches!(self.code, 100 | 131_009 | 131_053)
+    }
+
     pub(crate) fn meaning(&self) -> Meaning {
         match self.code {
             EXPIRED => Meaning::Unauthorized("token_expired"),

@@ -17,14 +17,13 @@ use shared::{
     app::AppState,
     connector::{Account, Closed, Emit, Line, Outgoing, Request, Sent, Update, unsupported},
     domain::content::Content,
-    error::Retry,
 };
 use tokio::task::JoinSet;
 
 use crate::{
     failure::{Failure, Meaning, Refusal},
     graph::Graph,
-    media::Uploads,
+    media::{NoUpload, Uploads},
     message,
     pace::Pace,
 };
@@ -171,14 +170,10 @@ impl Inner {
             Content::Media { media, .. } => {
                 match self.uploads.id(&self.app, &self.graph, &self.account.instance, media).await {
                     Ok(id) => Some(id),
-                    Err(Ok(failure)) => return self.not_taken(outgoing, failure, Doubt::Harmless),
-                    Err(Err(error)) if error.retry == Retry::Permanent => {
-                        return Sent::Rejected { reason: error.message.into_owned() };
-                    }
-                    Err(Err(error)) => {
-                        tracing::warn!(instance = %self.account.instance, %error, "media was not read");
-                        return Sent::Later { after: NOT_SENT };
-                    }
+                    Err(NoUpload::Platform(failure)) => return self.not_taken(outgoing, failure, Doubt::Harmless),
+                    Err(NoUpload::Missing(reason)) => return Sent::Rejected { reason },
+                    Err(NoUpload::Storage) => return Sent::Later { after: NOT_SENT },
+                    Err(NoUpload::UnderWay) => return Sent::Later { after: Duration::from_secs(1) },
                 }
             }
             _ => None,
@@ -190,7 +185,9 @@ impl Inner {
         match self.graph.messages(body).await {
             Ok(answer) => self.taken(outgoing, &answer).await,
             Err(failure) => {
-                if let (Failure::Refused(_), Content::Media { media, .. }) = (&failure, &outgoing.content) {
+                if let (Failure::Refused(refusal), Content::Media { media, .. }) = (&failure, &outgoing.content)
+                    && refusal.is_about_media()
+                {
                     self.uploads.forget(media);
                 }
                 self.not_taken(outgoing, failure, Doubt::MayHaveBeenSent)

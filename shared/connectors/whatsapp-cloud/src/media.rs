@@ -2,11 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::TryStreamExt as _;
+use futures_util::{
+    FutureExt as _, TryStreamExt as _,
+    future::{BoxFuture, Shared},
+};
 use reqwest::{
     Body,
     multipart::{Form, Part},
@@ -14,11 +17,12 @@ use reqwest::{
 use serde_json::Value;
 use shared::{
     Error,
-    app::App,
+    app::{App, AppState},
     domain::{
         compose::MAX_MEDIA,
         content::{Media, MediaKind},
     },
+    error::Retry,
     id::{InstanceId, MediaId},
     media::extension_of,
 };
@@ -30,52 +34,104 @@ use crate::{failure::Failure, graph::Graph};
 const REUSED_FOR: Duration = Duration::from_secs(15 * 86_400);
 /// Uploads that a line remembers.
 const REMEMBERED: usize = 256;
+/// How long an attempt to send waits for its upload: less than an attempt may take, with the sending behind it.
+const WAIT: Duration = Duration::from_secs(20);
 /// Between the tries of a download.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// The platform's ids of what was uploaded lately: a campaign sends the same picture a thousand times.
+/// Why an upload did not come to an id. Nothing has been sent then.
+#[derive(Debug, Clone)]
+pub(crate) enum NoUpload {
+    Platform(Failure),
+    /// Our storage does not have it, and never will.
+    Missing(String),
+    /// Our storage does not answer.
+    Storage,
+    /// It takes its time, and goes on meanwhile.
+    UnderWay,
+}
+
+/// Under way, or done.
+type Upload = Shared<BoxFuture<'static, Result<String, NoUpload>>>;
+/// Our id, and the type that it is sent as.
+type Key = (MediaId, String);
+
+/// What is uploaded, or was lately: a campaign sends the same picture a thousand times.
 #[derive(Debug, Default)]
-pub(crate) struct Uploads(Mutex<HashMap<(MediaId, String), (String, Instant)>>);
+pub(crate) struct Uploads(Mutex<HashMap<Key, (Upload, Instant)>>);
 
 impl Uploads {
-    /// The platform's id of this media, uploading it if need be.
-    ///
-    /// Errors: what our storage says, or what the platform says. Nothing has been sent then.
+    /// The platform's id of this media, uploading it if need be. An upload goes on when it takes longer than an attempt to send
+    /// may: the next attempt finds it.
     pub(crate) async fn id(
         &self,
-        app: &App,
+        app: &AppState,
         graph: &Graph,
         instance: &InstanceId,
         media: &Media,
-    ) -> Result<String, Result<Failure, Error>> {
-        let mime = plain(&media.mime).to_owned();
-        let key = (media.media_id.clone(), mime.clone());
-        if let Some((id, at)) = self.all().get(&key)
+    ) -> Result<String, NoUpload> {
+        let key = (media.media_id.clone(), plain(&media.mime).to_owned());
+        let upload = self.begin(&key, || {
+            let (app, graph, instance) = (Arc::clone(app), graph.clone(), instance.clone());
+            let (media, mime) = (media.clone(), key.1.clone());
+            async move { upload(&app, &graph, &instance, &media, mime).await }.boxed()
+        });
+        match tokio::time::timeout(WAIT, upload).await {
+            Ok(Ok(id)) => Ok(id),
+            Ok(Err(no)) => {
+                self.forget(media);
+                Err(no)
+            }
+            Err(_) => Err(NoUpload::UnderWay),
+        }
+    }
+
+    fn begin(&self, key: &Key, make: impl FnOnce() -> BoxFuture<'static, Result<String, NoUpload>>) -> Upload {
+        let mut all = self.all();
+        if let Some((upload, at)) = all.get(key)
             && at.elapsed() < REUSED_FOR
         {
-            return Ok(id.clone());
+            return upload.clone();
         }
-        let (meta, content) = app.media.open(instance, &media.media_id).await.map_err(Err)?;
-        let name = media.filename.clone().unwrap_or_else(|| format!("file.{}", extension_of(&mime)));
-        let part = Part::stream_with_length(Body::wrap_stream(content), meta.size).file_name(name);
-        let part = part.mime_str(&mime).map_err(|error| Ok(Failure::NotSent(error.to_string())))?;
-        let id = graph.upload(Form::new().text("type", mime).part("file", part)).await.map_err(Ok)?;
-        let mut all = self.all();
         if all.len() >= REMEMBERED {
             all.clear();
         }
-        all.insert(key, (id.clone(), Instant::now()));
-        Ok(id)
+        let upload = make().shared();
+        all.insert(key.clone(), (upload.clone(), Instant::now()));
+        // Also when nobody waits for it.
+        tokio::spawn(upload.clone());
+        upload
     }
 
-    /// The platform does not know what it was given: the next use uploads it again.
+    /// The platform does not know what it was given, or was not given it: the next use uploads it again.
     pub(crate) fn forget(&self, media: &Media) {
         self.all().retain(|(id, _), _| *id != media.media_id);
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<(MediaId, String), (String, Instant)>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, (Upload, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn upload(
+    app: &App,
+    graph: &Graph,
+    instance: &InstanceId,
+    media: &Media,
+    mime: String,
+) -> Result<String, NoUpload> {
+    let opened = app.media.open(instance, &media.media_id).await;
+    let (meta, content) = opened.map_err(|error| match error.retry {
+        Retry::Permanent => NoUpload::Missing(error.message.into_owned()),
+        Retry::Temporary | Retry::Persistent => {
+            tracing::warn!(%instance, %error, "media was not read");
+            NoUpload::Storage
+        }
+    })?;
+    let name = media.filename.clone().unwrap_or_else(|| format!("file.{}", extension_of(&mime)));
+    let part = Part::stream_with_length(Body::wrap_stream(content), meta.size).file_name(name);
+    let part = part.mime_str(&mime).map_err(|_| NoUpload::Missing(format!("{mime} is not a type of media")))?;
+    graph.upload(Form::new().text("type", mime).part("file", part)).await.map_err(NoUpload::Platform)
 }
 
 /// A type without its parameters: the platform knows `audio/ogg`, not all spellings of its codecs.
