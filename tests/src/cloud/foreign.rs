@@ -149,7 +149,7 @@ print(json.dumps({"ids": ids, "size": len(content), "mime": described.mime_type,
     assert_eq!(said["ids"], json!(sent.iter().map(|sent| &sent.id).collect::<Vec<_>>()));
     assert_eq!((&said["size"], &said["mime"], &said["refused"]), (&json!(8), &json!("image/png"), &json!(100)), "{said}");
     assert_eq!(graph.read(&number).len(), 2);
-    assert_eq!((&said["checked"], &said["forged"]), (&json!([true; 6]), &json!(403)));
+    assert_eq!((&said["checked"], &said["forged"]), (&json!(vec![true; 6]), &json!(403)));
     let wanted = json!([
         ["text", "Ada", "wamid.f1"], ["image", "Ada", "wamid.f2"], ["location", "Ada", "wamid.f3"], ["reaction", "Ada", "wamid.f4"],
         ["delivered", null, "~01"], ["failed", 131_047, "~01"],
