@@ -13,9 +13,12 @@ async fn an_account_connects_by_asking_who_it_is() {
     assert_eq!((&instance["transport"], &instance["address"]), (&json!("cloud"), &json!(address)));
     assert_eq!(account.client().get(&account.instance.at("/qr")).await.status, 409, "there is nothing to scan");
     let can = account.instance.get("/capabilities").await;
-    let kinds = ["text", "image", "video", "audio", "document", "sticker", "location", "contact", "reaction", "template"];
+    let kinds =
+        ["text", "image", "video", "audio", "document", "sticker", "location", "contact", "reaction", "template"];
     assert_eq!(can["sends"], json!(kinds));
-    for (what, yes) in [("typing", false), ("groups", false), ("contactList", false), ("qrPairing", false), ("markRead", true)] {
+    for (what, yes) in
+        [("typing", false), ("groups", false), ("contactList", false), ("qrPairing", false), ("markRead", true)]
+    {
         assert_eq!(can[what], yes, "{what}");
     }
     assert_eq!((&can["messageIds"], &can["receipts"]), (&json!("platform"), &json!(["delivered", "read"])));
@@ -113,7 +116,8 @@ async fn logout_and_reconnect() {
     let account = World::shared().account().await;
     account.instance.wa_post("/logout", &json!({})).await.expect(200);
     account.instance.wait_status("logged_out").await;
-    let callback = account.number.message(&crate::harness::graph::Sender::new("A"), "wamid.out", "text", &json!({"body": "x"}));
+    let callback =
+        account.number.message(&crate::harness::graph::Sender::new("A"), "wamid.out", "text", &json!({"body": "x"}));
     assert_eq!(account.tell(&callback).await.refused(409).code, "INSTANCE_NOT_READY");
     let answer = account.client().order(&account.instance.at("/reconnect")).await;
     assert!((200..300).contains(&answer.status), "{answer}");
@@ -136,7 +140,9 @@ async fn a_callback_url_is_verified_by_its_token() {
     let answer = verify(&anonymous, id, "subscribe", &account.number.verify_token).await;
     assert_eq!((answer.status, &answer.body[..]), (200, &b"1158201444"[..]), "{answer}");
     assert!(answer.header("content-type").starts_with("text/plain"), "{answer}");
-    for (mode, token) in [("subscribe", "wrong"), ("subscribe", ""), ("unsubscribe", account.number.verify_token.as_str())] {
+    for (mode, token) in
+        [("subscribe", "wrong"), ("subscribe", ""), ("unsubscribe", account.number.verify_token.as_str())]
+    {
         assert_eq!(verify(&anonymous, id, mode, token).await.refused(403).code, "VERIFY_TOKEN_MISMATCH");
     }
     verify(&anonymous, "01k0000000000000", "subscribe", "x").await.refused(404);

@@ -39,7 +39,9 @@ async fn what_is_not_signed_is_not_stored() {
 
     let no_json = b"not JSON";
     assert_eq!(post(no_json, Some(&account.number.signature(no_json))).await.status, 400);
-    for odd in [json!([]), json!({"object": "page"}), json!({"entry": [{"changes": [{"field": "messages", "value": 7}]}]})] {
+    for odd in
+        [json!([]), json!({"object": "page"}), json!({"entry": [{"changes": [{"field": "messages", "value": 7}]}]})]
+    {
         assert_eq!(account.tell(&odd).await.expect(200)["taken"], 0, "{odd}");
     }
     let big = vec![b'x'; 4 * 1024 * 1024 + 1];
@@ -77,7 +79,8 @@ async fn repeats_are_one_message_and_order_is_kept() {
         assert_eq!(account.tell(callback).await.status, 200);
     }
     // A day later, in another order and in one piece.
-    let mut messages: Vec<Value> = callbacks.iter().map(|one| one["entry"][0]["changes"][0]["value"]["messages"][0].clone()).collect();
+    let mut messages: Vec<Value> =
+        callbacks.iter().map(|one| one["entry"][0]["changes"][0]["value"]["messages"][0].clone()).collect();
     messages.reverse();
     assert_eq!(account.tell(&account.number.callback(&json!({"messages": messages}))).await.expect(200)["taken"], 30);
     let last = account.number.message(&sender, "wamid.last", "text", &json!({"body": "last"}));
@@ -104,12 +107,21 @@ async fn statuses_rise_whatever_their_order_and_number() {
             assert_eq!(account.tell(&account.number.status(&sent, status, &json!({}))).await.status, 200);
         }
         account.until(&sent.id, "read").await;
-        let probe = account.number.message(&Sender { phone: sent.to.clone(), ..Sender::new("A") }, &format!("wamid.p{}", order[0]), "text", &json!({"body": "p"}));
+        let probe = account.number.message(
+            &Sender { phone: sent.to.clone(), ..Sender::new("A") },
+            &format!("wamid.p{}", order[0]),
+            "text",
+            &json!({"body": "p"}),
+        );
         assert_eq!(account.tell(&probe).await.status, 200);
         account.heard(&format!("wamid.p{}", order[0])).await;
         let statuses: Vec<Value> =
             account.told("message_status", &sent.id).await.iter().map(|data| data["status"].clone()).collect();
-        let wanted: &[&str] = if order[0] == "read" || order[1] == "read" && order[0] != "delivered" { &["sent", "read"] } else { &["sent", "delivered", "read"] };
+        let wanted: &[&str] = if order[0] == "read" || order[1] == "read" && order[0] != "delivered" {
+            &["sent", "read"]
+        } else {
+            &["sent", "delivered", "read"]
+        };
         assert_eq!(statuses, wanted, "{order:?}");
         assert_eq!(account.message(&sent.id).await["status"], "read");
     }
@@ -126,6 +138,9 @@ async fn an_account_that_cannot_send_is_still_written_to() {
     account.text("15557654321", "x").await;
     account.instance.wait_status("auth_expired").await;
     let sender = Sender::new("Ada");
-    assert_eq!(account.tell(&account.number.message(&sender, "wamid.still", "text", &json!({"body": "hello?"}))).await.status, 200);
+    assert_eq!(
+        account.tell(&account.number.message(&sender, "wamid.still", "text", &json!({"body": "hello?"}))).await.status,
+        200
+    );
     assert_eq!(account.heard("wamid.still").await["body"], "hello?");
 }

@@ -68,7 +68,8 @@ async fn callbacks_that_were_answered_are_told_once_whatever_is_killed() {
     }
     assert_eq!(answered.len(), ROUNDS * EACH);
     eventually("all are told", async || {
-        let told = told(&Account { graph: &killed.world.graph, number: number.clone(), instance: instance.clone() }).await;
+        let told =
+            told(&Account { graph: &killed.world.graph, number: number.clone(), instance: instance.clone() }).await;
         (told.len() >= answered.len()).then_some(())
     })
     .await;

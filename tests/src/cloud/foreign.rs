@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 fn callbacks(graph: &Graph, number: &Number) -> Vec<Value> {
     let sender = Sender::new("Ada");
     let media = graph.media("image/png", &png(5));
-    let sent = Sent { id: "wamid.s".into(), to: sender.phone.clone(), body: json!({"biz_opaque_callback_data": "~01"}), at: sender.at };
+    let sent = Sent {
+        id: "wamid.s".into(),
+        to: sender.phone.clone(),
+        body: json!({"biz_opaque_callback_data": "~01"}),
+        at: sender.at,
+    };
     let pricing = json!({"conversation": {"id": "c1", "origin": {"type": "service"}},
                          "pricing": {"billable": true, "pricing_model": "PMP", "category": "service", "type": "regular"}});
     let failed = json!({"errors": [{"code": 131_047, "title": "Re-engagement message", "message": "Re-engagement message",
@@ -97,6 +102,7 @@ fn a_client_for_python_sends_uploads_and_reads_callbacks() {
 import json, sys
 import httpx
 from pywa import WhatsApp, errors, types
+from pywa.types.templates import TemplateLanguage
 
 given = json.load(sys.stdin)
 session = httpx.Client()
@@ -110,7 +116,7 @@ ids.append(wa.send_location(to=to, latitude=1.5, longitude=2.5, name="N", addres
 card = types.Contact(name=types.Contact.Name(formatted_name="J D", first_name="J"), phones=[types.Contact.Phone(phone="+1555")])
 ids.append(wa.send_contact(to=to, contact=card).id)
 ids.append(wa.send_reaction(to=to, emoji="👍", message_id=ids[0]).id)
-ids.append(wa.send_template(to=to, name="hello_world", language=types.TemplateLanguage.ENGLISH_US, params=[]).id)
+ids.append(wa.send_template(to=to, name="hello_world", language=TemplateLanguage.ENGLISH_US, params=[]).id)
 wa.mark_message_as_read(ids[0])
 wa.indicate_typing(ids[0])
 described = wa.get_media_url(media.id)
@@ -119,7 +125,7 @@ try:
     WhatsApp.send_message(wa, to=to, text="x", sender="1")
     refused = None
 except errors.WhatsAppError as error:
-    refused = error.error_code
+    refused = error.code
 
 read = []
 
@@ -129,7 +135,7 @@ def on_message(_, message):
 
 @wa.on_message_status
 def on_status(_, status):
-    read.append([status.status.value, status.error.error_code if status.error else None, status.tracker])
+    read.append([status.status.value, status.error.code if status.error else None, status.tracker])
 
 checked = []
 for callback in given["callbacks"]:
@@ -147,12 +153,20 @@ print(json.dumps({"ids": ids, "size": len(content), "mime": described.mime_type,
     assert_eq!(kinds, ["text", "image", "location", "contacts", "reaction", "template"]);
     assert_eq!(sent[0].body["biz_opaque_callback_data"], "t1");
     assert_eq!(said["ids"], json!(sent.iter().map(|sent| &sent.id).collect::<Vec<_>>()));
-    assert_eq!((&said["size"], &said["mime"], &said["refused"]), (&json!(8), &json!("image/png"), &json!(100)), "{said}");
+    assert_eq!(
+        (&said["size"], &said["mime"], &said["refused"]),
+        (&json!(8), &json!("image/png"), &json!(100)),
+        "{said}"
+    );
     assert_eq!(graph.read(&number).len(), 2);
     assert_eq!((&said["checked"], &said["forged"]), (&json!(vec![true; 6]), &json!(403)));
     let wanted = json!([
-        ["text", "Ada", "wamid.f1"], ["image", "Ada", "wamid.f2"], ["location", "Ada", "wamid.f3"], ["reaction", "Ada", "wamid.f4"],
-        ["delivered", null, "~01"], ["failed", 131_047, "~01"],
+        ["text", "Ada", "wamid.f1"],
+        ["image", "Ada", "wamid.f2"],
+        ["location", "Ada", "wamid.f3"],
+        ["reaction", "Ada", "wamid.f4"],
+        ["delivered", null, "~01"],
+        ["failed", 131_047, "~01"],
     ]);
     assert_eq!(said["read"], wanted);
 }

@@ -35,7 +35,12 @@ async fn a_text_is_told_like_everybodys() {
     assert_eq!((&history["pagination"]["total"], &history["messages"][0]["content"]), (&json!(1), &json!("привет")));
     let contact = eventually("the contact", async || {
         let contacts = account.client().get(&account.instance.wa("/contacts")).await.expect(200);
-        contacts["contacts"].as_array().expect("contacts").iter().find(|one| one["number"] == sender.phone.as_str()).cloned()
+        contacts["contacts"]
+            .as_array()
+            .expect("contacts")
+            .iter()
+            .find(|one| one["number"] == sender.phone.as_str())
+            .cloned()
     })
     .await;
     assert_eq!(contact["name"], sender.name);
@@ -64,7 +69,10 @@ async fn media_is_brought_into_our_storage() {
         let id = format!("wamid.m{serial}");
         assert_eq!(account.tell(&account.number.message(&sender, &id, kind, &object)).await.status, 200);
         let data = account.heard(&id).await;
-        assert_eq!((&data["type"], &data["contentType"], &data["hasMedia"]), (&json!(shown), &json!(kind), &json!(true)));
+        assert_eq!(
+            (&data["type"], &data["contentType"], &data["hasMedia"]),
+            (&json!(shown), &json!(kind), &json!(true))
+        );
         assert_eq!((&data["body"], &data["media"]["mimetype"]), (&json!("see"), &json!(mime)), "{data}");
         let url = data["media"]["url"].as_str().expect("a URL");
         let content = account.client().get(url).await;
@@ -85,7 +93,10 @@ async fn media_that_cannot_be_had_is_told_with_where_it_is() {
     account.graph.forget(&media);
     assert_eq!(account.tell(&account.number.message(&sender, "wamid.gone", "image", &object)).await.status, 200);
     let data = account.heard("wamid.gone").await;
-    assert_eq!((&data["contentType"], &data["body"], &data["hasMedia"]), (&json!("image"), &json!("gone"), &json!(false)));
+    assert_eq!(
+        (&data["contentType"], &data["body"], &data["hasMedia"]),
+        (&json!("image"), &json!("gone"), &json!(false))
+    );
     assert_eq!((&data["detail"]["mediaId"], &data["detail"]["mimeType"]), (&json!(media), &json!("image/png")));
 }
 
@@ -97,11 +108,19 @@ async fn every_other_kind_is_told() {
         assert_eq!(account.tell(&account.number.message(&sender, id, kind, &object)).await.status, 200, "{kind}");
         account.heard(id).await
     };
-    let place = tell("wamid.k1", "location", json!({"latitude": 59.9, "longitude": 30.3, "name": "Here", "address": "There 1"})).await;
+    let place = tell(
+        "wamid.k1",
+        "location",
+        json!({"latitude": 59.9, "longitude": 30.3, "name": "Here", "address": "There 1"}),
+    )
+    .await;
     assert_eq!(place["location"], json!({"latitude": 59.9, "longitude": 30.3, "name": "Here", "address": "There 1"}));
     let card = json!([{"name": {"formatted_name": "Ivan", "first_name": "Ivan"}, "phones": [{"phone": "+7 900", "wa_id": "7900"}]}]);
     let card = tell("wamid.k2", "contacts", card).await;
-    assert_eq!((&card["contact"], &card["type"]), (&json!({"name": "Ivan", "phone": "+7 900"}), &json!("contactMessage")));
+    assert_eq!(
+        (&card["contact"], &card["type"]),
+        (&json!({"name": "Ivan", "phone": "+7 900"}), &json!("contactMessage"))
+    );
     let button = tell("wamid.k3", "button", json!({"payload": "YES-1", "text": "Yes"})).await;
     assert_eq!((&button["body"], &button["detail"]["payload"]), (&json!("Yes"), &json!("YES-1")));
     let reply = json!({"type": "button_reply", "button_reply": {"id": "b1", "title": "First"}});
@@ -132,9 +151,13 @@ async fn reactions_change_what_they_are_about() {
         }
         assert_eq!(account.tell(&account.number.message(&sender, id, "reaction", &object)).await.status, 200);
         let told = account.instance.wait_event(id, |event| event["data"]["messageId"] == id).await;
-        assert_eq!((&told["type"], &told["data"]["reaction"]["messageId"]), (&json!("message_reaction"), &json!(sent.id)));
+        assert_eq!(
+            (&told["type"], &told["data"]["reaction"]["messageId"]),
+            (&json!("message_reaction"), &json!(sent.id))
+        );
         let history = account.instance.get(&format!("/chats/{}/messages", sent.to)).await;
-        let shown: Vec<_> = history["messages"][0]["reactions"].as_object().expect("reactions").values().cloned().collect();
+        let shown: Vec<_> =
+            history["messages"][0]["reactions"].as_object().expect("reactions").values().cloned().collect();
         assert_eq!(shown, emoji.map(|emoji| json!(emoji)).into_iter().collect::<Vec<_>>());
     }
 }
@@ -146,13 +169,19 @@ async fn a_person_whose_number_is_hidden_can_be_talked_to() {
     let known = json!({"profile": {"name": "Ada"}, "wa_id": sender.phone, "user_id": "US.1349120865530274"});
     let first = json!({"from": sender.phone, "from_user_id": "US.1349120865530274", "id": "wamid.h1",
                        "timestamp": sender.at.to_string(), "type": "text", "text": {"body": "with a number"}});
-    assert_eq!(account.tell(&account.number.callback(&json!({"contacts": [known], "messages": [first]}))).await.status, 200);
+    assert_eq!(
+        account.tell(&account.number.callback(&json!({"contacts": [known], "messages": [first]}))).await.status,
+        200
+    );
     account.heard("wamid.h1").await;
     // From now on without it: the same chat.
     let hidden = json!({"profile": {"name": "Ada", "username": "ada"}, "user_id": "US.1349120865530274"});
     let second = json!({"from_user_id": "US.1349120865530274", "id": "wamid.h2",
                         "timestamp": sender.at.to_string(), "type": "text", "text": {"body": "without one"}});
-    assert_eq!(account.tell(&account.number.callback(&json!({"contacts": [hidden], "messages": [second]}))).await.status, 200);
+    assert_eq!(
+        account.tell(&account.number.callback(&json!({"contacts": [hidden], "messages": [second]}))).await.status,
+        200
+    );
     let heard = account.heard("wamid.h2").await;
     assert_eq!(heard["from"], "US.1349120865530274@bsuid");
     let history = account.instance.history(&sender.phone).await;

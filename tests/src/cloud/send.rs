@@ -10,7 +10,10 @@ const TO: &str = "15557654321";
 async fn texts_answers_and_previews() {
     let account = World::shared().account().await;
     let sent = account.sent(&json!({"to": "+1 555-765-4321", "content": "hello\nworld"})).await;
-    assert_eq!((sent.to.as_str(), &sent.body["type"], &sent.body["recipient_type"]), (TO, &json!("text"), &json!("individual")));
+    assert_eq!(
+        (sent.to.as_str(), &sent.body["type"], &sent.body["recipient_type"]),
+        (TO, &json!("text"), &json!("individual"))
+    );
     assert_eq!(sent.body["text"], json!({"body": "hello\nworld", "preview_url": false}));
 
     let sender = Sender::new("Ada");
@@ -22,7 +25,8 @@ async fn texts_answers_and_previews() {
     assert_eq!(sent.body["context"], json!({"message_id": "wamid.question"}));
     assert_eq!(sent.body["text"]["preview_url"], true);
     // The routes of WhatsApp do the same.
-    let answer = account.instance.wa_post("/send", &json!({"phone": TO, "message": "by the other door"})).await.expect(200);
+    let answer =
+        account.instance.wa_post("/send", &json!({"phone": TO, "message": "by the other door"})).await.expect(200);
     account.until(answer["messageId"].as_str().expect("our id"), "sent").await;
 }
 
@@ -95,7 +99,11 @@ async fn places_cards_reactions_and_templates() {
     assert_eq!(account.tell(&callback).await.status, 200);
     account.heard("wamid.liked").await;
     for emoji in ["👍", ""] {
-        let answer = account.instance.wa_post("/send-reaction", &json!({"messageId": "wamid.liked", "emoji": emoji})).await.expect(200);
+        let answer = account
+            .instance
+            .wa_post("/send-reaction", &json!({"messageId": "wamid.liked", "emoji": emoji}))
+            .await
+            .expect(200);
         account.until(answer["messageId"].as_str().expect("our id"), "sent").await;
         let sent = account.graph.sent(&account.number);
         let last = sent.last().expect("it was sent");
@@ -108,7 +116,10 @@ async fn places_cards_reactions_and_templates() {
     let components = json!([{"type": "body", "parameters": [{"type": "text", "text": "Ada"}]}]);
     let template = json!({"name": "order_shipped", "language": "en_US", "components": components});
     let sent = account.sent(&json!({"to": TO, "type": "template", "template": template})).await;
-    assert_eq!(sent.body["template"], json!({"name": "order_shipped", "language": {"code": "en_US"}, "components": components}));
+    assert_eq!(
+        sent.body["template"],
+        json!({"name": "order_shipped", "language": {"code": "en_US"}, "components": components})
+    );
     let history = account.instance.get(&format!("/chats/{TO}/messages")).await;
     assert_eq!(history["messages"][0]["template"], template);
 }
@@ -121,8 +132,12 @@ async fn what_the_platform_cannot_do_is_refused_early_or_said() {
     assert_eq!(refuse(poll).await.refused(400).code, "NOT_SUPPORTED");
     refuse(json!({"to": TO, "content": "x".repeat(4097)})).await.names("content");
     refuse(json!({"to": TO, "type": "template"})).await.names("template");
-    refuse(json!({"to": TO, "type": "template", "template": {"name": "Bad Name", "language": "en"}})).await.names("template.name");
-    refuse(json!({"to": TO, "type": "template", "template": {"name": "good", "language": "../en"}})).await.names("template.language");
+    refuse(json!({"to": TO, "type": "template", "template": {"name": "Bad Name", "language": "en"}}))
+        .await
+        .names("template.name");
+    refuse(json!({"to": TO, "type": "template", "template": {"name": "good", "language": "../en"}}))
+        .await
+        .names("template.language");
     for (body, said) in [
         (json!({"to": "123456789-123@g.us", "content": "x"}), "phone numbers only"),
         (json!({"to": TO, "content": "x", "viewOnce": true}), "viewOnce"),
@@ -156,6 +171,7 @@ async fn messages_are_marked_as_read_and_an_answer_announced() {
     read(json!({"phone": TO})).await.names("messageIds");
     assert_eq!(read(json!({"phone": TO, "messageIds": ["not one"]})).await.refused(400).code, "PLATFORM_REFUSED");
 
-    let own = account.client().get(&account.instance.wa(&format!("/profile-picture?phone={}", account.number.phone))).await;
+    let own =
+        account.client().get(&account.instance.wa(&format!("/profile-picture?phone={}", account.number.phone))).await;
     assert_eq!(own.expect(200)["url"], "https://pps.example.com/suite.jpg");
 }
