@@ -87,7 +87,11 @@ pub struct Config {
     pub juhe_auto_register: Option<bool>,
     /// Where the deployment's WeCom group robot is called, key included.
     pub wecom_robot: Option<Secret>,
+    /// Where WhatsApp's Cloud API is, without a slash at the end.
+    pub whatsapp_cloud_url: String,
 }
+
+const WHATSAPP_CLOUD: &str = "https://graph.facebook.com";
 
 /// Name, default as documented, meaning. The order of the README's table.
 pub const TABLE: &[(&str, &str, &str)] = &[
@@ -157,6 +161,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "JUHE_AUTO_REGISTER",
         "on in open mode, else off",
         "`on`: the first callback of an unknown device makes an instance for the first administrator.",
+    ),
+    (
+        "WHATSAPP_CLOUD_API_URL",
+        "https://graph.facebook.com",
+        "Where the Cloud API of WhatsApp is, for accounts of transport `cloud`.",
     ),
     ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 8 in the template."),
     ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
@@ -310,6 +319,14 @@ impl Config {
             Some("off") => Some(false),
             Some(_) => return Err(Error::invalid("JUHE_AUTO_REGISTER", "JUHE_AUTO_REGISTER must be on or off")),
         };
+        let whatsapp_cloud_url = match source.get("WHATSAPP_CLOUD_API_URL") {
+            Some(text) if is_http(&text) => text,
+            Some(_) => {
+                let text = format!("WHATSAPP_CLOUD_API_URL must be a URL such as {WHATSAPP_CLOUD}");
+                return Err(Error::invalid("WHATSAPP_CLOUD_API_URL", text));
+            }
+            None => WHATSAPP_CLOUD.to_owned(),
+        };
         let wecom_robot = wecom_robot(source.get("WECOM_ROBOT_KEY"), source.get("WECOM_ROBOT_URL"))?;
         Ok(Self {
             listen: source.parse(
@@ -345,6 +362,7 @@ impl Config {
             juhe_callback_token: source.get("JUHE_CALLBACK_TOKEN").map(Secret::new),
             juhe_auto_register,
             wecom_robot,
+            whatsapp_cloud_url: whatsapp_cloud_url.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -442,6 +460,7 @@ mod tests {
             ("JUHE_APP_KEY = 'k'", "JUHE_APP_SECRET"),
             ("WECOM_ROBOT_URL = 'nowhere'", "WECOM_ROBOT_URL"),
             ("PUBLIC_WS_URL = 'https://example.com'", "PUBLIC_WS_URL"),
+            ("WHATSAPP_CLOUD_API_URL = 'graph'", "WHATSAPP_CLOUD_API_URL"),
             ("WEBSOCKET_MANAGEMENT_URL = 'wss://example.com'", "WEBSOCKET_MANAGEMENT_URL"),
             ("NONSENSE = 1", "NONSENSE"),
             ("ENCRYPTION_KEY = 'short'", "ENCRYPTION_KEY"),

@@ -55,6 +55,8 @@ pub enum Action {
     Delete { job: JobId },
     /// Ask the platform something and put the answer into job `job`.
     Ask { job: JobId, request: Request },
+    /// The platform has called us. What it said, as `Connector::callback` takes it: parts of one conversation, in their order.
+    Callback { parts: Vec<Value> },
 }
 
 /// A message to send.
@@ -101,6 +103,9 @@ pub enum Request {
     MarkRead {
         chat: String,
         messages: Vec<String>,
+        /// Show that an answer is being written, where the platform ties that to reading.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        typing: bool,
     },
     Typing {
         chat: String,
@@ -194,6 +199,32 @@ pub enum Receipt {
     Read,
 }
 
+/// What became of a message that we sent, as a platform tells it that names messages itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageReport {
+    /// The platform's id.
+    pub id: String,
+    /// Our id of it ([`Outgoing::id`]), where the platform gives that back: then a report finds a message whose sending was cut
+    /// off before the platform's id was known.
+    pub ours: Option<String>,
+    /// Address of the chat.
+    pub chat: String,
+    pub what: Reported,
+    pub at: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reported {
+    /// The platform has it, and takes it further.
+    Sent,
+    Delivered,
+    Read,
+    /// It had been taken, and will not arrive.
+    Failed {
+        reason: String,
+    },
+}
+
 /// A message that came in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incoming {
@@ -271,6 +302,12 @@ pub enum Update {
     Closed {
         reason: Closed,
     },
+    /// The platform does not accept the account's credentials (any more): nothing will do until somebody gives others, or asks
+    /// for another try. `reason` is a word such as `token_expired`, `detail` what the platform says.
+    Unauthorized {
+        reason: &'static str,
+        detail: String,
+    },
     Received(Box<Incoming>),
     Receipt {
         messages: Vec<String>,
@@ -278,6 +315,7 @@ pub enum Update {
         receipt: Receipt,
         at: Millis,
     },
+    Reported(Box<MessageReport>),
     Contacts(Vec<ContactInfo>),
     /// Two addresses of one chat: the phone id and the LID.
     SameChat {
@@ -345,6 +383,14 @@ pub trait Connector: Send + Sync + 'static {
         session: Arc<dyn SessionStore>,
         emit: Arc<dyn Emit>,
     ) -> Result<Arc<dyn Line>>;
+
+    /// Takes what the platform called us with ([`Action::Callback`]), and emits it. Returns when all of it is durable; may be
+    /// given the same again. There need not be a line: what has been said has been said.
+    ///
+    /// Errors: something of it is not durable. What the connector makes nothing of is no error.
+    async fn callback(&self, _account: Account, _emit: Arc<dyn Emit>, _parts: &[Value]) -> Result<()> {
+        Err(unsupported("a callback"))
+    }
 }
 
 /// The answer of a connector that does not have what is asked.

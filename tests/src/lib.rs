@@ -5,6 +5,8 @@ pub mod harness;
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod cloud;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use connector_im::ImConnector;
 use connector_sandbox::SandboxConnector;
+use connector_whatsapp_cloud::CloudConnector;
 use shared::{
     Result,
     address::Platform,
@@ -43,5 +44,7 @@ impl Connectors {
 /// All connectors that a worker links.
 pub fn connectors(app: &AppState) -> Result<Connectors> {
     let sandbox = SandboxConnector::new(Arc::clone(&app.store), Arc::clone(&app.clock))?;
-    Ok(Connectors::new(Arc::new(sandbox)).with(Arc::new(ImConnector::new(Arc::clone(app))?)))
+    Ok(Connectors::new(Arc::new(sandbox))
+        .with(Arc::new(ImConnector::new(Arc::clone(app))?))
+        .with(Arc::new(CloudConnector::new(Arc::clone(app))?)))
 }

@@ -13,7 +13,7 @@ use shared::{
     domain::{
         instance::Status,
         message::DEADLINE_MS,
-        owner::{SendRow, Settle},
+        owner::{OUTCOME_UNKNOWN, SendRow, Settle},
     },
     store::{CommitError, Key, Receipt, keys},
 };
@@ -179,7 +179,7 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
     }
     let names_itself = instance.capability()?.message_ids == Ids::Client;
     if !names_itself && row.message.attempting.is_some() {
-        return fail(port, send, &row, "outcome_unknown").await;
+        return fail(port, send, &row, OUTCOME_UNKNOWN).await;
     }
     let Some(line) = port.line_up() else {
         park(port, send, &row).await?;
@@ -226,7 +226,7 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
             send.tries += 1;
             Ok(Went::Again((AGAIN_AFTER * send.tries).min(AGAIN_MOST)))
         }
-        Sent::Unknown => fail(port, send, &row, "outcome_unknown").await,
+        Sent::Unknown => fail(port, send, &row, OUTCOME_UNKNOWN).await,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod client;
 pub mod envelope;
 pub mod fault_proxy;
 pub mod gateway_ws;
+pub mod graph;
 pub mod instance;
 pub mod ministack;
 pub mod person;

@@ -1,0 +1,230 @@
+//! What a message of a callback says, in our form. Knows neither network nor store.
+
+use serde_json::{Value, json};
+use shared::{
+    address::{Jid, Server},
+    clock::Millis,
+    domain::content::{Content, MediaKind},
+};
+
+use crate::media::Attached;
+
+/// A message as a callback tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) id: String,
+    /// Address of who wrote.
+    pub(crate) sender: String,
+    /// The other address of the same person, where both are told.
+    pub(crate) also: Option<String>,
+    /// Address of the chat: the sender's, or a group's.
+    pub(crate) chat: String,
+    pub(crate) name: String,
+    pub(crate) said: Said,
+    pub(crate) quoted: Option<String>,
+    pub(crate) at: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Said {
+    Content(Content),
+    Media(Attached),
+}
+
+impl Told {
+    /// `message` and `contact` as the platform puts them beside each other. `None`: it does not say who wrote what, when.
+    pub(crate) fn read(message: &Value, contact: &Value) -> Option<Self> {
+        let id = text(&message["id"])?.to_owned();
+        let phone = [&message["from"], &contact["wa_id"]].into_iter().find_map(|value| person(text(value)?));
+        let scoped = [&message["from_user_id"], &contact["user_id"]].into_iter().find_map(|value| scoped(text(value)?));
+        let (sender, also) = match (phone, scoped) {
+            (Some(phone), scoped) => (phone, scoped),
+            (None, Some(scoped)) => (scoped, None),
+            (None, None) => return None,
+        };
+        let seconds = match &message["timestamp"] {
+            Value::String(text) => text.parse::<i64>().ok()?,
+            other => other.as_i64()?,
+        };
+        let profile = &contact["profile"];
+        let name = [&profile["name"], &profile["username"]].into_iter().find_map(|value| text(value));
+        let quoted = text(&message["context"]["id"]).map(str::to_owned);
+        let chat = text(&message["group_id"]).map_or_else(|| sender.clone(), |group| format!("{group}@g.us"));
+        Some(Self {
+            id,
+            sender,
+            also,
+            chat,
+            name: name.unwrap_or_default().to_owned(),
+            said: said(message),
+            quoted,
+            at: Millis(seconds.saturating_mul(1000)),
+        })
+    }
+
+    pub(crate) fn is_group(&self) -> bool {
+        self.chat != self.sender
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.is_empty())
+}
+
+/// The address of a number.
+pub(crate) fn person(digits: &str) -> Option<String> {
+    digits.parse::<Jid>().ok().filter(|jid| jid.server() == Server::Person).map(|jid| jid.to_string())
+}
+
+/// The address of somebody whose number is hidden.
+pub(crate) fn scoped(id: &str) -> Option<String> {
+    let address = format!("{id}@{}", Server::Scoped.as_str());
+    address.parse::<Jid>().ok().map(|jid| jid.to_string())
+}
+
+fn said(message: &Value) -> Said {
+    let kind = message["type"].as_str().unwrap_or("unknown");
+    let object = &message[kind];
+    let media = |kind: MediaKind| Attached::read(kind, object).map(Said::Media);
+    let attached = match kind {
+        "image" => media(MediaKind::Image),
+        "video" => media(MediaKind::Video),
+        "audio" | "voice" => media(MediaKind::Audio),
+        "document" => media(MediaKind::Document),
+        "sticker" => media(MediaKind::Sticker),
+        _ => None,
+    };
+    attached.unwrap_or_else(|| Said::Content(content(kind, object, message)))
+}
+
+fn content(kind: &str, object: &Value, message: &Value) -> Content {
+    let string = |value: &Value| text(value).map(str::to_owned);
+    let foreign = |said: Option<String>, detail: &Value| Content::Foreign {
+        name: kind.to_owned(),
+        text: said.unwrap_or_default(),
+        detail: (!detail.is_null()).then(|| detail.clone()),
+    };
+    match kind {
+        "text" => Content::Text { text: string(&object["body"]).unwrap_or_default() },
+        "location" => match (object["latitude"].as_f64(), object["longitude"].as_f64()) {
+            (Some(latitude), Some(longitude)) => Content::Location {
+                latitude,
+                longitude,
+                name: string(&object["name"]),
+                address: string(&object["address"]),
+            },
+            _ => Content::Other { name: kind.to_owned() },
+        },
+        "contacts" => contacts(object),
+        "reaction" => match string(&object["message_id"]) {
+            // Without an emoji it is taken back.
+            Some(target) => Content::Reaction { target, emoji: string(&object["emoji"]).unwrap_or_default() },
+            None => Content::Other { name: kind.to_owned() },
+        },
+        // Somebody tapped on what we had offered.
+        "button" => foreign(string(&object["text"]), object),
+        "interactive" => {
+            let reply = object["type"].as_str().map_or(&Value::Null, |kind| &object[kind]);
+            let said = [&reply["title"], &reply["body"]].into_iter().find_map(string);
+            foreign(said, object)
+        }
+        "order" => foreign(string(&object["text"]), object),
+        "system" => foreign(string(&object["body"]), object),
+        // The platform says that it cannot show it here, and why.
+        "unsupported" | "unknown" => match &message["errors"] {
+            Value::Null => Content::Other { name: "unsupported".into() },
+            errors => {
+                let errors = json!({ "errors": errors });
+                Content::Foreign { name: "unsupported".into(), text: String::new(), detail: Some(errors) }
+            }
+        },
+        other => Content::Other { name: other.chars().take(64).collect() },
+    }
+}
+
+/// One card with one number is a contact as everywhere; all else stays as the platform has it.
+fn contacts(list: &Value) -> Content {
+    let cards = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |card: &Value| text(&card["name"]["formatted_name"]).unwrap_or_default().to_owned();
+    if let [card] = cards
+        && let Some([phone]) = card["phones"].as_array().map(Vec::as_slice)
+        && let Some(phone) = [&phone["phone"], &phone["wa_id"]].into_iter().find_map(text)
+    {
+        return Content::Contact { name: name(card), phone: phone.to_owned() };
+    }
+    let names: Vec<String> = cards.iter().map(name).filter(|name| !name.is_empty()).collect();
+    Content::Foreign { name: "contact".into(), text: names.join(", "), detail: Some(json!({ "contacts": list })) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: &str, object: &Value) -> Content {
+        let message =
+            json!({ "from": "15551234567", "id": "wamid.x", "timestamp": "1700000000", "type": kind, kind: object });
+        match Told::read(&message, &Value::Null).expect("is told").said {
+            Said::Content(content) => content,
+            Said::Media(media) => panic!("{media:?}"),
+        }
+    }
+
+    #[test]
+    fn who_wrote_when_in_answer_to_what() {
+        let message = json!({
+            "from": "15551234567", "id": "wamid.x", "timestamp": "1700000000", "type": "text", "text": { "body": "hi" },
+            "context": { "from": "1", "id": "wamid.q" },
+        });
+        let contact = json!({ "profile": { "name": "Ada" }, "wa_id": "15551234567", "user_id": "US.134" });
+        let told = Told::read(&message, &contact).expect("is told");
+        assert_eq!((told.id.as_str(), told.name.as_str(), told.at), ("wamid.x", "Ada", Millis(1_700_000_000_000)));
+        assert_eq!((told.sender.as_str(), told.also.as_deref()), ("15551234567@s.whatsapp.net", Some("US.134@bsuid")));
+        assert_eq!((told.chat == told.sender, told.quoted.as_deref()), (true, Some("wamid.q")));
+
+        let hidden = json!({ "from_user_id": "US.134", "id": "w", "timestamp": 1_700_000_000, "type": "text" });
+        let told = Told::read(&hidden, &json!({ "profile": { "username": "ada" } })).expect("is told");
+        assert_eq!((told.sender.as_str(), told.also, told.name.as_str()), ("US.134@bsuid", None, "ada"));
+        for bad in [
+            json!({}),
+            json!({ "from": "1x", "id": "w", "timestamp": "1" }),
+            json!({ "from": "15551234567", "id": "w" }),
+        ] {
+            assert_eq!(Told::read(&bad, &Value::Null), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn kinds_without_media() {
+        assert_eq!(read("text", &json!({ "body": "hi" })), Content::Text { text: "hi".into() });
+        let place =
+            read("location", &json!({ "latitude": 1.5, "longitude": 2, "name": "N", "address": "A", "url": "u" }));
+        assert!(matches!(place, Content::Location { longitude, .. } if longitude == 2.0), "{place:?}");
+        let card = json!([{ "name": { "formatted_name": "Ada" }, "phones": [{ "phone": "+1 555", "wa_id": "1555" }] }]);
+        assert_eq!(read("contacts", &card), Content::Contact { name: "Ada".into(), phone: "+1 555".into() });
+        let two = json!([card[0], { "name": { "formatted_name": "Bob" } }]);
+        assert!(
+            matches!(read("contacts", &two), Content::Foreign { name, text, .. } if name == "contact" && text == "Ada, Bob")
+        );
+        let back = read("reaction", &json!({ "message_id": "wamid.t" }));
+        assert_eq!(back, Content::Reaction { target: "wamid.t".into(), emoji: String::new() });
+        let button = json!({ "payload": "p", "text": "Yes" });
+        assert!(matches!(read("button", &button), Content::Foreign { text, detail: Some(_), .. } if text == "Yes"));
+        let list = json!({ "type": "list_reply", "list_reply": { "id": "1", "title": "First", "description": "d" } });
+        assert!(matches!(read("interactive", &list), Content::Foreign { text, .. } if text == "First"));
+        assert_eq!(read("ephemeral", &Value::Null), Content::Other { name: "ephemeral".into() });
+        assert_eq!(read("image", &json!({})), Content::Other { name: "image".into() });
+    }
+
+    #[test]
+    fn media_is_where_the_platform_has_it() {
+        let message = json!({
+            "from": "15551234567", "id": "w", "timestamp": "1", "type": "document",
+            "document": { "id": "9", "mime_type": "application/pdf", "sha256": "x", "filename": "f.pdf", "caption": "c" },
+        });
+        let Said::Media(media) = Told::read(&message, &Value::Null).expect("is told").said else { panic!("media") };
+        assert_eq!(
+            (media.kind, media.id.as_str(), media.filename.as_deref()),
+            (MediaKind::Document, "9", Some("f.pdf"))
+        );
+    }
+}
