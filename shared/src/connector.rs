@@ -299,12 +299,26 @@ pub struct Account {
     pub address: Option<String>,
 }
 
+/// A change of session state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionChange {
+    pub key: String,
+    /// `None` deletes.
+    pub value: Option<Vec<u8>>,
+    /// From then on the value may disappear by itself; until it has, it is still returned.
+    pub until: Option<Millis>,
+}
+
 /// Session state of one instance: opaque values under keys, encrypted, fenced by the owner's epoch.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
     /// Writes or deletes (`None`) all of these, or none. At most 50 at once.
-    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()>;
+    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        self.write(changes.into_iter().map(|(key, value)| SessionChange { key, value, until: None }).collect()).await
+    }
+    /// [`SessionStore::put`], for values that may have an end. No key twice.
+    async fn write(&self, changes: Vec<SessionChange>) -> Result<()>;
     /// Keys that begin with `prefix`, in order, with their values; at most `limit` after `after`.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>>;
     /// Everything of the instance.

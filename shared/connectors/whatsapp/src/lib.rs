@@ -1,0 +1,3 @@
+//! WhatsApp as a linked device, on `whatsapp-rust`.
+
+mod store;

@@ -1,0 +1,46 @@
+//! The device itself.
+
+use async_trait::async_trait;
+use whatsapp_rust::{
+    traits::DeviceStore,
+    wacore::{stats::StorageResourceReport, store::Device},
+};
+
+use super::{Failure, Store, codec};
+
+const DEVICE: &str = "dev";
+/// A store holds one account.
+const ID: i32 = 1;
+
+impl Store {
+    /// Whether a device is linked: the account was paired and not logged out since.
+    pub(crate) async fn is_linked(&self) -> Result<bool, Failure> {
+        Ok(self.load().await?.is_some_and(|device| device.pn.is_some()))
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Store {
+    async fn save(&self, device: &Device) -> Result<(), Failure> {
+        self.journal.set(DEVICE.to_owned(), Some(codec::encode(device)), None);
+        self.durable().await
+    }
+
+    async fn load(&self) -> Result<Option<Device>, Failure> {
+        let found = self.bytes(DEVICE).await?;
+        found.map(|bytes| codec::decode(&bytes)).transpose()
+    }
+
+    async fn exists(&self) -> Result<bool, Failure> {
+        Ok(self.bytes(DEVICE).await?.is_some())
+    }
+
+    async fn create(&self) -> Result<i32, Failure> {
+        self.save(&Device::new()).await?;
+        Ok(ID)
+    }
+
+    async fn resource_report(&self) -> StorageResourceReport {
+        StorageResourceReport::default()
+    }
+}
