@@ -9,6 +9,10 @@ use crate::{
     redact::Secret,
 };
 
+mod whatsapp;
+
+pub use whatsapp::{IncomingMedia, Pace, Whatsapp};
+
 /// Where state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
@@ -87,7 +91,10 @@ pub struct Config {
     pub juhe_auto_register: Option<bool>,
     /// Where the deployment's WeCom group robot is called, key included.
     pub wecom_robot: Option<Secret>,
+    pub whatsapp: Whatsapp,
 }
+
+const WHATSAPP: [(&str, &str, &str); 5] = whatsapp::TABLE;
 
 /// Name, default as documented, meaning. The order of the README's table.
 pub const TABLE: &[(&str, &str, &str)] = &[
@@ -158,6 +165,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "on in open mode, else off",
         "`on`: the first callback of an unknown device makes an instance for the first administrator.",
     ),
+    WHATSAPP[0],
+    WHATSAPP[1],
+    WHATSAPP[2],
+    WHATSAPP[3],
+    WHATSAPP[4],
     ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 16 in a fleet."),
     ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
 ];
@@ -335,7 +347,7 @@ impl Config {
             encryption_key_old: source.get("ENCRYPTION_KEY_OLD").map(Secret::new),
             registration,
             third_party_auth,
-            rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,
+            rate_limit: source.get("RATE_LIMIT").map_or(Ok(None), |text| rate_limit("RATE_LIMIT", &text))?,
             log_format,
             cors_origins,
             outbound_allow: source.get("OUTBOUND_ALLOW"),
@@ -345,6 +357,7 @@ impl Config {
             juhe_callback_token: source.get("JUHE_CALLBACK_TOKEN").map(Secret::new),
             juhe_auto_register,
             wecom_robot,
+            whatsapp: Whatsapp::load(source)?,
         })
     }
 
@@ -386,11 +399,11 @@ fn wecom_robot(key: Option<String>, base: Option<String>) -> Result<Option<Secre
     Ok(url.map(|url| Secret::new(url.as_str())))
 }
 
-fn rate_limit(text: &str) -> Result<Option<RateLimit>> {
+fn rate_limit(name: &'static str, text: &str) -> Result<Option<RateLimit>> {
     if text == "off" {
         return Ok(None);
     }
-    let bad = || Error::invalid("RATE_LIMIT", "RATE_LIMIT must be off or <requests>/<seconds>, such as 600/60");
+    let bad = || Error::invalid(name, format!("{name} must be off or <number>/<seconds>, such as 600/60"));
     let (requests, seconds) = text.split_once('/').ok_or_else(bad)?;
     let requests: u32 = requests.trim().parse().map_err(|_| bad())?;
     let seconds: u64 = seconds.trim().parse().map_err(|_| bad())?;
@@ -441,6 +454,10 @@ mod tests {
             ("JUHE_AUTO_REGISTER = 'yes'", "JUHE_AUTO_REGISTER"),
             ("JUHE_APP_KEY = 'k'", "JUHE_APP_SECRET"),
             ("WECOM_ROBOT_URL = 'nowhere'", "WECOM_ROBOT_URL"),
+            ("WHATSAPP_WEB_URL = 'https://example.com'", "WHATSAPP_WEB_URL"),
+            ("WHATSAPP_VERSION = '2.3000'", "WHATSAPP_VERSION"),
+            ("WHATSAPP_MEDIA = 'never'", "WHATSAPP_MEDIA"),
+            ("WHATSAPP_PACE = 'fast'", "WHATSAPP_PACE"),
             ("PUBLIC_WS_URL = 'https://example.com'", "PUBLIC_WS_URL"),
             ("WEBSOCKET_MANAGEMENT_URL = 'wss://example.com'", "WEBSOCKET_MANAGEMENT_URL"),
             ("NONSENSE = 1", "NONSENSE"),

@@ -77,6 +77,21 @@ pub struct Outgoing {
     pub link_preview: Option<bool>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub view_once: bool,
+    /// The message that it answers, or that its content refers to. Looked up before the attempt.
+    #[serde(skip)]
+    pub about: Option<About>,
+}
+
+/// What platforms must be told of a message that another one refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// The platform's id.
+    pub id: String,
+    pub from_me: bool,
+    /// Address of its sender; empty for our own.
+    pub sender: String,
+    /// The text that stands for it.
+    pub text: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
@@ -209,6 +224,8 @@ pub struct Incoming {
     pub content: Content,
     pub quoted: Option<String>,
     pub at: Millis,
+    /// What its event shows beside all this: an object, such as whom it mentions, or null.
+    pub facts: Value,
 }
 
 /// A contact as the platform tells of it.
@@ -245,6 +262,12 @@ impl Closed {
         }
     }
 
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Logout, Self::Replaced, Self::Banned, Self::Unreachable, Self::Restart, Self::Error]
+            .into_iter()
+            .find(|reason| reason.name() == name)
+    }
+
     /// Whether the supervisor tries again by itself.
     pub fn will_reconnect(self) -> bool {
         matches!(self, Self::Unreachable | Self::Restart | Self::Error)
@@ -260,6 +283,10 @@ pub enum Update {
     },
     /// Nobody scanned: pairing stopped until somebody asks again.
     PairingExpired,
+    /// Pairing stopped for a reason that the user must be told: one word or two, such as `passkey_required`.
+    PairingRefused {
+        reason: &'static str,
+    },
     /// The line is up. `address` is the account's own, `aliases` are others that lead to it (a bot's username), `name` is its
     /// display name.
     Opened {

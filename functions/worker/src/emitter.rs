@@ -117,7 +117,11 @@ impl Emitter {
             Update::Receipt { messages, chat, receipt, at } => owner.receipts(messages, chat, *receipt, *at).await,
             Update::Contacts(contacts) => owner.contacts(contacts).await,
             Update::SameChat { address, also } => owner.same_chat(address, also).await,
-            Update::Qr { .. } | Update::PairingExpired | Update::Opened { .. } | Update::Closed { .. } => {
+            Update::Qr { .. }
+            | Update::PairingExpired
+            | Update::PairingRefused { .. }
+            | Update::Opened { .. }
+            | Update::Closed { .. } => {
                 Err(Error::internal("not a fact").into())
             }
         }
@@ -150,7 +154,11 @@ impl Emitter {
 impl Emit for Emitter {
     async fn emit(&self, update: Update) -> Result<()> {
         match update {
-            Update::Qr { .. } | Update::PairingExpired | Update::Opened { .. } | Update::Closed { .. } => {
+            Update::Qr { .. }
+            | Update::PairingExpired
+            | Update::PairingRefused { .. }
+            | Update::Opened { .. }
+            | Update::Closed { .. } => {
                 self.turn(update).await
             }
             Update::Received(_) | Update::Receipt { .. } | Update::Contacts(_) | Update::SameChat { .. } => {

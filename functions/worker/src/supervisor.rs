@@ -211,10 +211,12 @@ async fn take_over(context: &Context, (shard, floor): (u16, u64), id: &InstanceI
 /// Whether a start of the worker opens the line. What only a user can mend waits for a `Reconnect`.
 fn is_wanted(instance: &Instance) -> bool {
     let ended = [PAIRING_EXPIRED, Closed::Banned.name(), Closed::Replaced.name()];
+    // Every other reason of ours is one of `Closed`: what is not was given by a platform that refuses to pair.
+    let refused = |reason: &str| !instance.paired && Closed::of(reason).is_none();
     !instance.deleting
         && !instance.is_reported()
         && instance.status != Status::LoggedOut
-        && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason))
+        && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason) || refused(reason))
 }
 
 impl Supervisor {
@@ -286,6 +288,7 @@ impl Supervisor {
             Update::Qr { .. } if up => Ok(()),
             Update::Qr { code } => port.owner.qr(code).await,
             Update::PairingExpired => port.owner.pairing_expired().await,
+            Update::PairingRefused { reason } => port.owner.pairing_ended(reason).await,
             Update::Opened { address, aliases, name } => port.owner.opened(address, aliases, name).await,
             Update::Closed { reason } => port.owner.closed(*reason, reason.will_reconnect()).await,
             Update::Received(_) | Update::Receipt { .. } | Update::Contacts(_) | Update::SameChat { .. } => {
@@ -313,7 +316,7 @@ impl Supervisor {
                 self.plan_reopening(reason.will_reconnect());
                 (Ok(()), true)
             }
-            Update::PairingExpired => {
+            Update::PairingExpired | Update::PairingRefused { .. } => {
                 self.plan_reopening(false);
                 (Ok(()), true)
             }

@@ -6,13 +6,27 @@ use whatsapp_rust::{
     wacore::{stats::StorageResourceReport, store::Device},
 };
 
-use super::{Failure, Store, codec};
+use super::{Failure, Store, codec, now};
 
 const DEVICE: &str = "dev";
 /// A store holds one account.
 const ID: i32 = 1;
 
+/// When the account was paired, in seconds since 1970.
+const PAIRED: &str = "paired";
+
 impl Store {
+    /// The phone has linked this device now.
+    pub(crate) fn paired(&self) {
+        self.journal.set(PAIRED.to_owned(), Some(codec::encode(&now())), None);
+    }
+
+    /// When the phone has linked this device; now, if it has not.
+    pub(crate) async fn paired_at(&self) -> shared::Result<i64> {
+        let found = self.journal.get(PAIRED, false).await?;
+        Ok(found.and_then(|bytes| codec::decode(&bytes).ok()).unwrap_or_else(now))
+    }
+
     /// Whether a device is linked: the account was paired and not logged out since.
     pub(crate) async fn is_linked(&self) -> Result<bool, Failure> {
         Ok(self.load().await?.is_some_and(|device| device.pn.is_some()))

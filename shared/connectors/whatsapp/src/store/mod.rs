@@ -52,6 +52,8 @@ use whatsapp_rust::wacore::store::error::StoreError;
 
 use self::{journal::Journal, lids::Lids, names::Names};
 
+pub(crate) use self::messages::Poll;
+
 /// The crate's storage error.
 pub(crate) type Failure = StoreError;
 
@@ -107,6 +109,11 @@ impl Store {
     /// Everything that was set is durable when it returns.
     pub(crate) async fn flush(&self) -> Result<()> {
         self.journal.flush().await
+    }
+
+    /// A secret for a message of ours, the same whenever it is asked for.
+    pub(crate) fn secret_of(&self, id: &str) -> Vec<u8> {
+        crate::outgoing::secret(self.names.key(), id)
     }
 
     async fn durable(&self) -> Result<(), Failure> {

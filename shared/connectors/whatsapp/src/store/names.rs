@@ -13,6 +13,10 @@ impl Names {
         Self { key }
     }
 
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     fn hash(&self, parts: &[&str]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         for part in parts {
