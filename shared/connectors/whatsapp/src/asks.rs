@@ -32,7 +32,7 @@ pub(crate) async fn ask(inner: &Inner, client: &Arc<Client>, request: Request) -
         Request::Check { phones } => check(client, &phones).await,
         Request::ProfilePicture { address } => picture(client, &address).await,
         Request::SyncContacts => contacts(inner, client).await,
-        Request::MarkRead { chat, messages } => read(client, &chat, &messages).await,
+        Request::MarkRead { chat, messages } => read(inner, client, &chat, &messages).await,
         Request::Typing { chat, on } => typing(client, &chat, on).await,
         Request::Lid { address } => lid(client, &address).await,
         Request::Groups
@@ -121,10 +121,12 @@ async fn contacts(inner: &Inner, client: &Client) -> Result<Value> {
     Ok(json!({ "count": count }))
 }
 
-async fn read(client: &Client, chat: &str, messages: &[String]) -> Result<Value> {
-    let jid = jid("chat", chat)?;
-    let ids: Vec<&str> = messages.iter().map(String::as_str).collect();
-    client.mark_as_read(&jid, None, &ids).await.map_err(Error::unavailable)?;
+async fn read(inner: &Inner, client: &Client, chat: &str, messages: &[String]) -> Result<Value> {
+    for unread in inner.recent.take(chat, messages, &jid("chat", chat)?) {
+        let ids: Vec<&str> = unread.ids.iter().map(String::as_str).collect();
+        let marked = client.mark_as_read(&unread.chat, unread.sender.as_ref(), &ids).await;
+        marked.map_err(Error::unavailable)?;
+    }
     Ok(json!({ "success": true }))
 }
 

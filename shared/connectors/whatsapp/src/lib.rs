@@ -20,6 +20,7 @@ mod net;
 mod outgoing;
 mod pacing;
 mod people;
+mod recent;
 mod store;
 mod told;
 

@@ -45,6 +45,7 @@ use crate::{
     outgoing,
     pacing::Pacing,
     people::Pairs,
+    recent::Recent,
     store::Store,
     told::{Listener, Told},
 };
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) media: Media,
     pub(crate) acks: Arc<Acks>,
     pub(crate) pairs: Pairs,
+    pub(crate) recent: Recent,
     pub(crate) pacing: Pacing,
     /// Sends that failed in themselves, by message.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
@@ -147,6 +149,7 @@ impl WhatsappLine {
             media: common.media.clone(),
             acks: Arc::default(),
             pairs: Pairs::default(),
+            recent: Recent::default(),
             failures: Mutex::default(),
             was_up: Arc::clone(&was_up),
             up: AtomicBool::new(false),

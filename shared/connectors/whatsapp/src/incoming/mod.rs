@@ -78,6 +78,9 @@ async fn updates(
         facts.insert("senderLid".into(), lid.as_str().into());
     }
     let mut updates: Vec<Update> = [inner.pairs.news(&chat), inner.pairs.news(&sender)].into_iter().flatten().collect();
+    if !source.is_from_me {
+        inner.recent.add(&chat.address, &info.id, &source.chat, &source.sender);
+    }
     let verified = info.verified_name.as_ref().and_then(|name| name.name.clone()).unwrap_or_default();
     updates.push(Update::Received(Box::new(Incoming {
         id: info.id.clone(),

@@ -3,6 +3,7 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use shared::{
+    address::{self, Platform},
     connector::{About, Outgoing},
     domain::content::{Content, MediaKind},
 };
@@ -258,7 +259,8 @@ pub(crate) fn secret(key: &[u8; 32], id: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// Who is meant by an address, for whoever asks the platform.
-pub(crate) fn jid(field: &'static str, address: &str) -> shared::Result<Jid> {
-    people::jid(address).ok_or_else(|| shared::Error::invalid(field, format!("{field} is not an address of WhatsApp")))
+/// Who is meant by a number or an address, for whoever asks the platform.
+pub(crate) fn jid(field: &'static str, text: &str) -> shared::Result<Jid> {
+    let address = address::canonical(Platform::Whatsapp, field, text, false)?;
+    people::jid(&address).ok_or_else(|| shared::Error::invalid(field, format!("{field} is not an address of WhatsApp")))
 }
