@@ -121,9 +121,7 @@ impl Emitter {
             | Update::PairingExpired
             | Update::PairingRefused { .. }
             | Update::Opened { .. }
-            | Update::Closed { .. } => {
-                Err(Error::internal("not a fact").into())
-            }
+            | Update::Closed { .. } => Err(Error::internal("not a fact").into()),
         }
     }
 
@@ -158,9 +156,7 @@ impl Emit for Emitter {
             | Update::PairingExpired
             | Update::PairingRefused { .. }
             | Update::Opened { .. }
-            | Update::Closed { .. } => {
-                self.turn(update).await
-            }
+            | Update::Closed { .. } => self.turn(update).await,
             Update::Received(_) | Update::Receipt { .. } | Update::Contacts(_) | Update::SameChat { .. } => {
                 self.fact(&update).await
             }

@@ -38,11 +38,31 @@ pub struct Whatsapp {
 
 /// The settings of this file, for `config::TABLE`.
 pub(super) const TABLE: [(&str, &str, &str); 5] = [
-    ("WHATSAPP_WEB_URL", WEB_URL, "Where accounts of transport `web` connect. With `ws://`, which is for tests, media hosts are not encrypted either."),
-    ("WHATSAPP_VERSION", "built in", "Version of WhatsApp Web that is shown to it, such as `2.3000.1038000000`: when the server calls ours outdated."),
-    ("WHATSAPP_MEDIA", "eager", "`eager`: media that comes in is stored before its message is told of; `lazy`: it stays at WhatsApp, and the message says where."),
-    ("WHATSAPP_PACE", "60/60", "Messages that one account sends in so many seconds at the most, or `off`. The rest waits."),
-    ("WHATSAPP_WARM_UP_DAYS", "7", "Days after pairing in which an account sends less: a quarter at first, growing evenly. 0: none."),
+    (
+        "WHATSAPP_WEB_URL",
+        WEB_URL,
+        "Where accounts of transport `web` connect. With `ws://`, which is for tests, media hosts are not encrypted either.",
+    ),
+    (
+        "WHATSAPP_VERSION",
+        "built in",
+        "Version of WhatsApp Web that is shown to it, such as `2.3000.1038000000`: when the server calls ours outdated.",
+    ),
+    (
+        "WHATSAPP_MEDIA",
+        "eager",
+        "`eager`: media that comes in is stored before its message is told of; `lazy`: it stays at WhatsApp, and the message says where.",
+    ),
+    (
+        "WHATSAPP_PACE",
+        "60/60",
+        "Messages that one account sends in so many seconds at the most, or `off`. The rest waits.",
+    ),
+    (
+        "WHATSAPP_WARM_UP_DAYS",
+        "7",
+        "Days after pairing in which an account sends less: a quarter at first, growing evenly. 0: none.",
+    ),
 ];
 
 impl Whatsapp {

@@ -125,7 +125,10 @@ impl Phone {
     /// When it does not arrive in time.
     pub async fn receives(&self, id: &str) -> Value {
         let found = self.get(&format!("/inbox?wait=15&id={id}")).await;
-        found["messages"].as_array().and_then(|all| all.first().cloned()).unwrap_or_else(|| panic!("{id} did not arrive"))
+        found["messages"]
+            .as_array()
+            .and_then(|all| all.first().cloned())
+            .unwrap_or_else(|| panic!("{id} did not arrive"))
     }
 
     /// Creates an instance and links it with this phone by QR.

@@ -49,14 +49,18 @@ async fn every_kind_goes_out() {
     let contact = json!({"name": "Carol; D", "contactPhone": "15550000003", "contact": {"name": "Carol; D", "phone": "15550000003"}});
     let contact = stage.tells("/send-contact", contact).await;
     assert!(contact["content"]["vcard"].as_str().is_some_and(|vcard| vcard.contains("waid=15550000003")));
-    let poll = stage.tells("/send-poll", json!({"question": "tea?", "options": ["yes", "no"], "multiple": false})).await;
+    let poll =
+        stage.tells("/send-poll", json!({"question": "tea?", "options": ["yes", "no"], "multiple": false})).await;
     assert_eq!(poll["content"]["options"], json!(["yes", "no"]));
     let vote = stage.hears(&json!({"vote": {"id": poll["id"], "options": ["no"]}})).await;
     assert_eq!(vote["data"]["detail"], json!({"pollMessageId": poll["id"], "options": ["no"]}));
 
     let reaction = stage.tells("/send-reaction", json!({"messageId": asked, "emoji": "👍"})).await;
     assert_eq!(reaction["content"]["emoji"], "👍");
-    assert_eq!((&reaction["content"]["target"]["id"], &reaction["content"]["target"]["fromMe"]), (&asked, &json!(false)));
+    assert_eq!(
+        (&reaction["content"]["target"]["id"], &reaction["content"]["target"]["fromMe"]),
+        (&asked, &json!(false))
+    );
     let edit = stage.instance.wa(&format!("/messages/{first}"));
     let edited = stage.instance.client.put(&edit, &json!({"message": "hello again"})).await.expect(200);
     let edited = stage.other.receives(edited["id"].as_str().expect("an id")).await;
@@ -97,7 +101,11 @@ async fn every_kind_comes_in() {
         (json!({"image": {"size": 5000, "mimetype": "image/png", "caption": "c"}}), "imageMessage", 5000),
         (json!({"video": {"size": 200_000, "caption": "c"}}), "videoMessage", 200_000),
         (json!({"audio": {"size": 900, "ptt": true}}), "audioMessage", 900),
-        (json!({"document": {"size": 3000, "fileName": "a.pdf", "mimetype": "application/pdf"}}), "documentMessage", 3000),
+        (
+            json!({"document": {"size": 3000, "fileName": "a.pdf", "mimetype": "application/pdf"}}),
+            "documentMessage",
+            3000,
+        ),
         (json!({"sticker": {"size": 800}}), "stickerMessage", 800),
     ] {
         let event = stage.hears(&message).await;
@@ -177,6 +185,7 @@ async fn groups_numbers_and_receipts() {
     stage.other.does("read", &json!({"ids": [sent]})).await;
     stage.instance.wait_message(&stage.other.number, &sent, "read").await;
     let contacts = stage.instance.client.get(&wa("/contacts")).await.expect(200);
-    let names: Vec<&str> = contacts["contacts"].as_array().expect("a list").iter().filter_map(|c| c["name"].as_str()).collect();
+    let names: Vec<&str> =
+        contacts["contacts"].as_array().expect("a list").iter().filter_map(|c| c["name"].as_str()).collect();
     assert!(names.contains(&"A group"), "{names:?}");
 }

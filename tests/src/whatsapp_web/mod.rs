@@ -6,7 +6,10 @@ mod kinds;
 mod lines;
 mod traffic;
 
-use crate::harness::{Instance, Server, Tenant, whatsapp::{Phone, Whatsapp}};
+use crate::harness::{
+    Instance, Server, Tenant,
+    whatsapp::{Phone, Whatsapp},
+};
 use serde_json::{Value, json};
 
 /// A fake, a server that talks to it, a linked instance, and somebody to write to.

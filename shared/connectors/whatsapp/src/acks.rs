@@ -60,11 +60,7 @@ mod tests {
     use super::*;
 
     fn ack(id: &str, class: &str, error: Option<&str>) -> ServerAck {
-        ServerAck::builder()
-            .id(id.to_owned())
-            .class(class.to_owned())
-            .maybe_error(error.map(str::to_owned))
-            .build()
+        ServerAck::builder().id(id.to_owned()).class(class.to_owned()).maybe_error(error.map(str::to_owned)).build()
     }
 
     #[tokio::test]

@@ -60,7 +60,8 @@ impl WhatsappConnector {
 /// The crate writes addresses, codes, numbers and key material into its log, on every level and under many targets; ours carries ids
 /// only. It is the only one here that uses the facade `log`, which is therefore off, unless somebody asks for the crate by name.
 fn silence() {
-    let asked = std::env::var("RUST_LOG").is_ok_and(|filter| filter.contains("whatsapp_rust") || filter.contains("wacore"));
+    let asked =
+        std::env::var("RUST_LOG").is_ok_and(|filter| filter.contains("whatsapp_rust") || filter.contains("wacore"));
     if !asked {
         log::set_max_level(log::LevelFilter::Off);
     }

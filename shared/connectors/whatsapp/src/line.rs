@@ -162,9 +162,7 @@ impl WhatsappLine {
             .with_http_client(Http::new(road, &url))
             .with_runtime(TokioRuntime)
             .with_version(common.settings.version)
-            .with_device_props(
-                DevicePropsOverride::new().with_os(DEVICE).with_platform_type(PlatformType::CHROME),
-            )
+            .with_device_props(DevicePropsOverride::new().with_os(DEVICE).with_platform_type(PlatformType::CHROME))
             .with_cache_config(CacheConfig {
                 // A row for each message of months, for the few votes and edits that still come for one of them.
                 seed_msg_secrets_from_history: false,

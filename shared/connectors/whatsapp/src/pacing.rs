@@ -38,7 +38,8 @@ impl Pacing {
         let rate = size / pace.window.as_secs_f64();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Instant::now();
-        let left = bucket.map_or(size, |bucket| bucket.left + at.duration_since(bucket.at).as_secs_f64() * rate).min(size);
+        let left =
+            bucket.map_or(size, |bucket| bucket.left + at.duration_since(bucket.at).as_secs_f64() * rate).min(size);
         if left < 1.0 {
             *bucket = Some(Bucket { left, at });
             return Err(Duration::from_secs_f64((1.0 - left) / rate));

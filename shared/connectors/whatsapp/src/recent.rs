@@ -81,7 +81,8 @@ mod tests {
         }
         recent.add("1555@s.whatsapp.net", "D", &person, &person);
         let all = recent.take("120363@g.us", &["A".into(), "C".into(), "X".into()], &group);
-        let shown: Vec<_> = all.iter().map(|one| (one.sender.as_ref().map(ToString::to_string), one.ids.len())).collect();
+        let shown: Vec<_> =
+            all.iter().map(|one| (one.sender.as_ref().map(ToString::to_string), one.ids.len())).collect();
         assert_eq!(shown, [(Some("1@s.whatsapp.net".to_owned()), 2), (None, 1)]);
         assert_eq!(recent.take("120363@g.us", &[], &group).len(), 1, "what is left of it");
         assert!(recent.take("120363@g.us", &[], &group).is_empty());

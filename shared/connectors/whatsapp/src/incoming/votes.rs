@@ -39,9 +39,9 @@ async fn read(inner: &Inner, client: &Client, info: &MessageInfo, vote: &Vote) -
         }
     }
     let options = inner.store.poll(&vote.poll).await.ok().flatten()?.options;
-    let chosen = hashes?.into_iter().filter_map(|hash| {
-        options.iter().find(|option| compute_option_hash(option)[..] == hash[..]).cloned()
-    });
+    let chosen = hashes?
+        .into_iter()
+        .filter_map(|hash| options.iter().find(|option| compute_option_hash(option)[..] == hash[..]).cloned());
     Some(chosen.collect())
 }
 

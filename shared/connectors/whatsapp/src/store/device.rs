@@ -26,11 +26,6 @@ impl Store {
         let found = self.journal.get(PAIRED, false).await?;
         Ok(found.and_then(|bytes| codec::decode(&bytes).ok()).unwrap_or_else(now))
     }
-
-    /// Whether a device is linked: the account was paired and not logged out since.
-    pub(crate) async fn is_linked(&self) -> Result<bool, Failure> {
-        Ok(self.load().await?.is_some_and(|device| device.pn.is_some()))
-    }
 }
 
 #[async_trait]

@@ -31,23 +31,25 @@ struct Sent {
     t: i64,
 }
 
-/// What is kept of one message.
+/// What is kept of the messages of one id: of one message, but for rare cases. The chat is no part of the row's name, since the
+/// crate calls the same chat by the number for one purpose and by the LID for another, and the row would be two.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sent: Option<Sent>,
-    /// By sender.
+    /// By chat.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sent: BTreeMap<String, Sent>,
+    /// By chat and sender.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     secrets: BTreeMap<String, Secret>,
 }
 
 impl Group for Kept {
     fn is_void(&self) -> bool {
-        self.sent.is_none() && self.secrets.is_empty()
+        self.sent.is_empty() && self.secrets.is_empty()
     }
 
     fn until(&self) -> Option<Millis> {
-        let mut last = self.sent.as_ref().map_or(0, |sent| sent.t + RETRY_SECONDS);
+        let mut last = self.sent.values().map(|sent| sent.t + RETRY_SECONDS).max().unwrap_or(0);
         for secret in self.secrets.values() {
             if secret.e == 0 {
                 return None;
@@ -66,14 +68,14 @@ pub(crate) struct Poll {
 }
 
 impl Store {
-    fn message(&self, chat: &str, id: &str) -> String {
-        format!("m/{}", self.names.of(&["message", chat, id]))
+    fn message(&self, id: &str) -> String {
+        format!("m/{}", self.names.of(&["message", id]))
     }
 
     pub(super) async fn store_sent(&self, chat: &str, id: &str, payload: &[u8]) -> Result<(), Failure> {
         let sent = Sent { p: Bytes::copy_from_slice(payload), t: now() };
-        self.change(self.message(chat, id), None, |kept: &mut Kept| {
-            kept.sent = Some(sent);
+        self.change(self.message(id), None, |kept: &mut Kept| {
+            kept.sent.insert(chat.to_owned(), sent);
             (true, ())
         })
         .await
@@ -82,8 +84,8 @@ impl Store {
     /// Hands out a sent message and forgets it.
     pub(super) async fn take_sent(&self, chat: &str, id: &str) -> Result<Option<Vec<u8>>, Failure> {
         let taken = self
-            .change(self.message(chat, id), None, |kept: &mut Kept| {
-                let sent = kept.sent.take();
+            .change(self.message(id), None, |kept: &mut Kept| {
+                let sent = kept.sent.remove(chat);
                 (sent.is_some(), sent)
             })
             .await?;
@@ -105,26 +107,31 @@ impl Store {
     }
 }
 
+fn place(chat: &str, sender: &str) -> String {
+    format!("{chat} {sender}")
+}
+
 #[async_trait]
 impl MsgSecretStore for Store {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize, Failure> {
         let count = entries.len();
-        let mut messages: BTreeMap<(Arc<str>, Arc<str>), Vec<MsgSecretEntry>> = BTreeMap::new();
+        let mut messages: BTreeMap<Arc<str>, Vec<MsgSecretEntry>> = BTreeMap::new();
         for entry in entries {
-            messages.entry((Arc::clone(&entry.chat), Arc::clone(&entry.msg_id))).or_default().push(entry);
+            messages.entry(Arc::clone(&entry.msg_id)).or_default().push(entry);
         }
-        for ((chat, id), entries) in messages {
-            self.change(self.message(&chat, &id), None, |kept: &mut Kept| {
+        for (id, entries) in messages {
+            self.change(self.message(&id), None, |kept: &mut Kept| {
                 let mut changed = false;
                 for entry in entries {
-                    let old = kept.secrets.get(&*entry.sender);
+                    let place = place(&entry.chat, &entry.sender);
+                    let old = kept.secrets.get(&place);
                     let secret = Secret {
                         s: Bytes::copy_from_slice(&entry.secret),
                         e: old.map_or(entry.expires_at, |old| merge_msg_secret_expiry(old.e, entry.expires_at)),
                         t: old.map_or(entry.message_ts, |old| merge_msg_secret_message_ts(old.t, entry.message_ts)),
                     };
                     changed |= old != Some(&secret);
-                    kept.secrets.insert(entry.sender.to_string(), secret);
+                    kept.secrets.insert(place, secret);
                 }
                 (changed, ())
             })
@@ -143,8 +150,8 @@ impl MsgSecretStore for Store {
         sender: &str,
         msg_id: &str,
     ) -> Result<Option<(Vec<u8>, i64)>, Failure> {
-        let mut kept: Kept = self.look(&self.message(chat, msg_id)).await?;
-        let secret = kept.secrets.remove(sender).filter(|secret| secret.e == 0 || secret.e > now());
+        let mut kept: Kept = self.look(&self.message(msg_id)).await?;
+        let secret = kept.secrets.remove(&place(chat, sender)).filter(|secret| secret.e == 0 || secret.e > now());
         Ok(secret.map(|secret| (secret.s.to_vec(), secret.t)))
     }
 

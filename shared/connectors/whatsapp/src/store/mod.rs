@@ -12,8 +12,8 @@
 //! | `d/{bucket}` | device lists | 32 buckets |
 //! | `g/{group}`, `h/{group}` | who has our sender key; what is known of a group | |
 //! | `t/{bucket}` | privacy tokens | 16 buckets |
-//! | `m/{chat and id}` | a sent message, for retries, and message secrets | a message |
-//! | `o/{chat and id}` | the options of a poll | |
+//! | `m/{id}` | a sent message, for retries, and message secrets | a message |
+//! | `o/{id}` | the options of a poll | |
 //! | `in/{number}` | messages that came in and are not settled ([`pending`]) | a put |
 //!
 //! Texts of users are never in keys: addresses, numbers and ids are hashed with a secret of the account ([`names`]).
