@@ -9,6 +9,10 @@ use crate::{
     redact::Secret,
 };
 
+mod whatsapp;
+
+pub use whatsapp::{IncomingMedia, Pace, Whatsapp};
+
 /// Where state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
@@ -89,9 +93,11 @@ pub struct Config {
     pub wecom_robot: Option<Secret>,
     /// Where WhatsApp's Cloud API is, without a slash at the end.
     pub whatsapp_cloud_url: String,
+    pub whatsapp: Whatsapp,
 }
 
 const WHATSAPP_CLOUD: &str = "https://graph.facebook.com";
+const WHATSAPP: [(&str, &str, &str); 5] = whatsapp::TABLE;
 
 /// Name, default as documented, meaning. The order of the README's table.
 pub const TABLE: &[(&str, &str, &str)] = &[
@@ -167,6 +173,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "https://graph.facebook.com",
         "Where the Cloud API of WhatsApp is, for accounts of transport `cloud`.",
     ),
+    WHATSAPP[0],
+    WHATSAPP[1],
+    WHATSAPP[2],
+    WHATSAPP[3],
+    WHATSAPP[4],
     ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 8 in the template."),
     ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
 ];
@@ -352,7 +363,7 @@ impl Config {
             encryption_key_old: source.get("ENCRYPTION_KEY_OLD").map(Secret::new),
             registration,
             third_party_auth,
-            rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,
+            rate_limit: source.get("RATE_LIMIT").map_or(Ok(None), |text| rate_limit("RATE_LIMIT", &text))?,
             log_format,
             cors_origins,
             outbound_allow: source.get("OUTBOUND_ALLOW"),
@@ -363,6 +374,7 @@ impl Config {
             juhe_auto_register,
             wecom_robot,
             whatsapp_cloud_url: whatsapp_cloud_url.trim_end_matches('/').to_owned(),
+            whatsapp: Whatsapp::load(source)?,
         })
     }
 
@@ -404,11 +416,11 @@ fn wecom_robot(key: Option<String>, base: Option<String>) -> Result<Option<Secre
     Ok(url.map(|url| Secret::new(url.as_str())))
 }
 
-fn rate_limit(text: &str) -> Result<Option<RateLimit>> {
+fn rate_limit(name: &'static str, text: &str) -> Result<Option<RateLimit>> {
     if text == "off" {
         return Ok(None);
     }
-    let bad = || Error::invalid("RATE_LIMIT", "RATE_LIMIT must be off or <requests>/<seconds>, such as 600/60");
+    let bad = || Error::invalid(name, format!("{name} must be off or <number>/<seconds>, such as 600/60"));
     let (requests, seconds) = text.split_once('/').ok_or_else(bad)?;
     let requests: u32 = requests.trim().parse().map_err(|_| bad())?;
     let seconds: u64 = seconds.trim().parse().map_err(|_| bad())?;
@@ -459,6 +471,10 @@ mod tests {
             ("JUHE_AUTO_REGISTER = 'yes'", "JUHE_AUTO_REGISTER"),
             ("JUHE_APP_KEY = 'k'", "JUHE_APP_SECRET"),
             ("WECOM_ROBOT_URL = 'nowhere'", "WECOM_ROBOT_URL"),
+            ("WHATSAPP_WEB_URL = 'https://example.com'", "WHATSAPP_WEB_URL"),
+            ("WHATSAPP_VERSION = '2.3000'", "WHATSAPP_VERSION"),
+            ("WHATSAPP_MEDIA = 'never'", "WHATSAPP_MEDIA"),
+            ("WHATSAPP_PACE = 'fast'", "WHATSAPP_PACE"),
             ("PUBLIC_WS_URL = 'https://example.com'", "PUBLIC_WS_URL"),
             ("WHATSAPP_CLOUD_API_URL = 'graph'", "WHATSAPP_CLOUD_API_URL"),
             ("WEBSOCKET_MANAGEMENT_URL = 'wss://example.com'", "WEBSOCKET_MANAGEMENT_URL"),

@@ -79,6 +79,21 @@ pub struct Outgoing {
     pub link_preview: Option<bool>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub view_once: bool,
+    /// The message that it answers, or that its content refers to. Looked up before the attempt.
+    #[serde(skip)]
+    pub about: Option<About>,
+}
+
+/// What platforms must be told of a message that another one refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// The platform's id.
+    pub id: String,
+    pub from_me: bool,
+    /// Address of its sender; empty for our own.
+    pub sender: String,
+    /// The text that stands for it.
+    pub text: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
@@ -240,6 +255,8 @@ pub struct Incoming {
     pub content: Content,
     pub quoted: Option<String>,
     pub at: Millis,
+    /// What its event shows beside all this: an object, such as whom it mentions, or null.
+    pub facts: Value,
 }
 
 /// A contact as the platform tells of it.
@@ -276,6 +293,12 @@ impl Closed {
         }
     }
 
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Logout, Self::Replaced, Self::Banned, Self::Unreachable, Self::Restart, Self::Error]
+            .into_iter()
+            .find(|reason| reason.name() == name)
+    }
+
     /// Whether the supervisor tries again by itself.
     pub fn will_reconnect(self) -> bool {
         matches!(self, Self::Unreachable | Self::Restart | Self::Error)
@@ -291,6 +314,10 @@ pub enum Update {
     },
     /// Nobody scanned: pairing stopped until somebody asks again.
     PairingExpired,
+    /// Pairing stopped for a reason that the user must be told: one word or two, such as `passkey_required`.
+    PairingRefused {
+        reason: &'static str,
+    },
     /// The line is up. `address` is the account's own, `aliases` are others that lead to it (a bot's username), `name` is its
     /// display name.
     Opened {
@@ -337,12 +364,26 @@ pub struct Account {
     pub address: Option<String>,
 }
 
+/// A change of session state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionChange {
+    pub key: String,
+    /// `None` deletes.
+    pub value: Option<Vec<u8>>,
+    /// From then on the value may disappear by itself; until it has, it is still returned.
+    pub until: Option<Millis>,
+}
+
 /// Session state of one instance: opaque values under keys, encrypted, fenced by the owner's epoch.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
     /// Writes or deletes (`None`) all of these, or none. At most 50 at once.
-    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()>;
+    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        self.write(changes.into_iter().map(|(key, value)| SessionChange { key, value, until: None }).collect()).await
+    }
+    /// [`SessionStore::put`], for values that may have an end. No key twice.
+    async fn write(&self, changes: Vec<SessionChange>) -> Result<()>;
     /// Keys that begin with `prefix`, in order, with their values; at most `limit` after `after`.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>>;
     /// Everything of the instance.

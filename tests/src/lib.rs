@@ -44,3 +44,5 @@ mod seed003;
 mod seed004;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod whatsapp_web;

@@ -121,6 +121,7 @@ impl Emitter {
             Update::SameChat { address, also } => owner.same_chat(address, also).await,
             Update::Qr { .. }
             | Update::PairingExpired
+            | Update::PairingRefused { .. }
             | Update::Opened { .. }
             | Update::Closed { .. }
             | Update::Unauthorized { .. } => Err(Error::internal("not a fact").into()),
@@ -156,6 +157,7 @@ impl Emit for Emitter {
         match update {
             Update::Qr { .. }
             | Update::PairingExpired
+            | Update::PairingRefused { .. }
             | Update::Opened { .. }
             | Update::Closed { .. }
             | Update::Unauthorized { .. } => self.turn(update).await,

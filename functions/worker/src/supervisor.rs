@@ -214,10 +214,12 @@ async fn take_over(context: &Context, (shard, floor): (u16, u64), id: &InstanceI
 /// Whether a start of the worker opens the line. What only a user can mend waits for a `Reconnect`.
 fn is_wanted(instance: &Instance) -> bool {
     let ended = [PAIRING_EXPIRED, Closed::Banned.name(), Closed::Replaced.name()];
+    // Every other reason of ours is one of `Closed`: what is not was given by a platform that refuses to pair.
+    let refused = |reason: &str| !instance.paired && Closed::of(reason).is_none();
     !instance.deleting
         && !instance.is_reported()
         && !matches!(instance.status, Status::LoggedOut | Status::AuthExpired)
-        && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason))
+        && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason) || refused(reason))
 }
 
 impl Supervisor {
@@ -289,6 +291,7 @@ impl Supervisor {
             Update::Qr { .. } if up => Ok(()),
             Update::Qr { code } => port.owner.qr(code).await,
             Update::PairingExpired => port.owner.pairing_expired().await,
+            Update::PairingRefused { reason } => port.owner.pairing_ended(reason).await,
             Update::Opened { address, aliases, name } => port.owner.opened(address, aliases, name).await,
             Update::Closed { reason } => port.owner.closed(*reason, reason.will_reconnect()).await,
             Update::Unauthorized { reason, detail } => port.owner.unauthorized(reason, detail).await,
@@ -319,7 +322,7 @@ impl Supervisor {
                 self.plan_reopening(reason.will_reconnect());
                 (Ok(()), true)
             }
-            Update::PairingExpired | Update::Unauthorized { .. } => {
+            Update::PairingExpired | Update::PairingRefused { .. } | Update::Unauthorized { .. } => {
                 self.plan_reopening(false);
                 (Ok(()), true)
             }

@@ -21,6 +21,7 @@ pub mod socket;
 pub mod tenant;
 pub mod tools;
 pub mod wait;
+pub mod whatsapp;
 
 pub use client::{Answer, Client, Credential};
 pub use fault_proxy::FaultProxy;
