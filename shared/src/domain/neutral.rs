@@ -201,7 +201,7 @@ async fn content(app: &App, instance: &Instance, kind: &str, content: Option<&st
                 emoji: compose::optional("reaction.emoji", Some(reaction.emoji), 32)?.unwrap_or_default(),
             });
         }
-        "template" => return template(parts.template.ok_or_else(|| required("template"))?),
+        "template" => return template(&parts.template.ok_or_else(|| required("template"))?),
         "image" => MediaKind::Image,
         "video" => MediaKind::Video,
         "audio" => MediaKind::Audio,
@@ -217,7 +217,7 @@ async fn content(app: &App, instance: &Instance, kind: &str, content: Option<&st
 }
 
 /// Names and codes as the platform's own rules have them; what fills the gaps is checked by the platform.
-fn template(template: Template) -> Result<Content> {
+fn template(template: &Template) -> Result<Content> {
     let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     let is_code = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let name = compose::text("template.name", &template.name, 512)?;
