@@ -1,0 +1,176 @@
+//! The foreign client: `whatsapp-rust` over its own in-memory storage, pointed at the fake.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use wacore::store::InMemoryBackend;
+use whatsapp_rust::bot::{Bot, BotHandle};
+use whatsapp_rust::client::Client;
+use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
+use whatsapp_rust::pair_code::PairCodeOptions;
+use whatsapp_rust::types::events::Event;
+use whatsapp_rust::TokioRuntime;
+use whatsapp_rust::transport::TokioWebSocketTransportFactory;
+
+use crate::control::{Server, agent};
+
+/// How long anything may take in a test.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One process of a client, so to speak: dropping it is a crash, and another one can go on with its storage.
+pub(crate) struct Device {
+    handle: Option<BotHandle>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) storage: Arc<InMemoryBackend>,
+    events: Arc<Mutex<Vec<Arc<Event>>>>,
+}
+
+impl Device {
+    /// Starts a client over its storage.
+    pub(crate) async fn start(server: &Server, storage: Arc<InMemoryBackend>) -> Self {
+        Self::start_with(server, storage, None).await
+    }
+
+    pub(crate) async fn start_with(
+        server: &Server,
+        storage: Arc<InMemoryBackend>,
+        code: Option<PairCodeOptions>,
+    ) -> Self {
+        let events: Arc<Mutex<Vec<Arc<Event>>>> = Arc::default();
+        let seen = events.clone();
+        let mut builder = Bot::builder()
+            .with_backend_arc(storage.clone())
+            .with_transport_factory(
+                TokioWebSocketTransportFactory::new().with_url(server.socket_url()),
+            )
+            .with_http_client(PlainHttp(agent()))
+            .with_runtime(TokioRuntime)
+            .with_version((2, 3000, 1_030_000_000))
+            .with_wanted_pre_key_count(30)
+            .on_event(move |event, _client| {
+                seen.lock().expect("no panic").push(event);
+                async {}
+            });
+        if let Some(code) = code {
+            builder = builder.with_pair_code(code);
+        }
+        let bot = builder.build().await.expect("the client can be built");
+        let client = bot.client();
+        Self {
+            handle: Some(bot.spawn()),
+            client,
+            storage,
+            events,
+        }
+    }
+
+    /// A fresh client, linked to `phone` by QR and fully connected.
+    pub(crate) async fn linked(server: &Server, phone: &str) -> Self {
+        let device = Self::start(server, Arc::new(InMemoryBackend::new())).await;
+        let qr = device.qr().await;
+        server
+            .post(
+                &format!("/phones/{phone}/scan"),
+                serde_json::json!({ "qr": qr }),
+            )
+            .await;
+        device.connected().await;
+        device
+    }
+
+    pub(crate) async fn qr(&self) -> String {
+        self.event("a QR", |event| match event {
+            Event::PairingQrCode(qr) => Some(qr.code.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn connected(&self) {
+        self.event("to be connected", |event| {
+            matches!(event, Event::Connected(_)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for the first event that `look` finds something in.
+    pub(crate) async fn event<T>(&self, what: &str, look: impl Fn(&Event) -> Option<T>) -> T {
+        let since = Instant::now();
+        loop {
+            if let Some(found) = self.look(&look) {
+                return found;
+            }
+            if since.elapsed() > PATIENCE {
+                panic!("waited in vain for {what}; seen: {}", self.names().join(" "));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn look<T>(&self, look: &impl Fn(&Event) -> Option<T>) -> Option<T> {
+        let events = self.events.lock().expect("no panic");
+        events.iter().find_map(|event| look(event))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let events = self.events.lock().expect("no panic");
+        events.iter().map(|event| format!("{:?}", event.kind())).collect()
+    }
+
+    /// The first text message that arrived from `chat`.
+    pub(crate) async fn text(&self, text: &str) -> Arrived {
+        self.event(&format!("the text {text:?}"), |event| match event {
+            Event::Messages(batch) => batch.iter().find_map(|inbound| {
+                (inbound.message.conversation.as_deref() == Some(text)).then(|| Arrived {
+                    info: inbound.info.clone(),
+                    message: inbound.message.clone(),
+                })
+            }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Forgets what happened so far.
+    pub(crate) fn clear(&self) {
+        self.events.lock().expect("no panic").clear();
+    }
+
+    /// Ends the client properly.
+    pub(crate) async fn stop(mut self) -> Arc<InMemoryBackend> {
+        if let Some(handle) = self.handle.take() {
+            handle.shutdown().await;
+        }
+        self.storage.clone()
+    }
+}
+
+/// A message that arrived.
+pub(crate) struct Arrived {
+    pub(crate) info: Arc<whatsapp_rust::types::message::MessageInfo>,
+    pub(crate) message: Arc<waproto::whatsapp::Message>,
+}
+
+/// Media over plain HTTP: the client only knows `https`, the fake only loopback without TLS.
+struct PlainHttp(ureq::Agent);
+
+#[async_trait]
+impl HttpClient for PlainHttp {
+    async fn execute(&self, request: HttpRequest) -> Result<HttpResponse, anyhow::Error> {
+        let agent = self.0.clone();
+        tokio::task::spawn_blocking(move || {
+            let url = request.url.replacen("https://", "http://", 1);
+            let mut answer = if request.method == "POST" {
+                agent.post(&url).send(request.body.unwrap_or_default().as_ref())?
+            } else {
+                agent.get(&url).call()?
+            };
+            Ok(HttpResponse {
+                status_code: answer.status().as_u16(),
+                body: answer.body_mut().with_config().limit(256 * 1024 * 1024).read_to_vec()?,
+            })
+        })
+        .await?
+    }
+}

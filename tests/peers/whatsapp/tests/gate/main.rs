@@ -1,0 +1,7 @@
+//! The gate of the fake: a foreign client, `whatsapp-rust`, accepts it. What passes here is what that client understands;
+//! it says nothing about the real server.
+
+mod client;
+mod control;
+mod messages;
+mod pairing;
