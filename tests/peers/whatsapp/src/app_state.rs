@@ -11,22 +11,14 @@ use wacore_appstate::keys::{ExpandedAppStateKeys, expand_app_state_keys};
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 use waproto::whatsapp as wa;
-use waproto::whatsapp::message::{
-    AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-};
+use waproto::whatsapp::message::{AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId};
 use waproto::whatsapp::syncd_mutation::SyncdOperation;
 
 use crate::clock::{now_millis, now_secs};
 use crate::stanza::{attr, bytes, children};
 
 /// The collections that exist.
-const COLLECTIONS: [&str; 5] = [
-    "critical_block",
-    "critical_unblock_low",
-    "regular_high",
-    "regular_low",
-    "regular",
-];
+const COLLECTIONS: [&str; 5] = ["critical_block", "critical_unblock_low", "regular_high", "regular_low", "regular"];
 
 /// One change of the phone's: which collection, under which index, with which schema version.
 pub(crate) struct Change {
@@ -103,10 +95,7 @@ impl AppState {
             keys: expand_app_state_keys(&key_data),
             key_data,
             since: now_millis(),
-            collections: COLLECTIONS
-                .into_iter()
-                .map(|name| (name, Collection::default()))
-                .collect(),
+            collections: COLLECTIONS.into_iter().map(|name| (name, Collection::default())).collect(),
         };
         state.apply(vec![Change::push_name(name)])?;
         Ok(state)
@@ -115,9 +104,7 @@ impl AppState {
     /// The key as it is shared with a linked device.
     pub(crate) fn key(&self) -> AppStateSyncKey {
         AppStateSyncKey {
-            key_id: MessageField::some(AppStateSyncKeyId {
-                key_id: Some(self.key_id.to_vec()),
-            }),
+            key_id: MessageField::some(AppStateSyncKeyId { key_id: Some(self.key_id.to_vec()) }),
             key_data: MessageField::some(AppStateSyncKeyData {
                 key_data: Some(self.key_data.to_vec()),
                 fingerprint: MessageField::some(AppStateSyncKeyFingerprint {
@@ -134,10 +121,7 @@ impl AppState {
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> Result<Vec<&'static str>> {
         let mut by_collection: BTreeMap<&'static str, Vec<Change>> = BTreeMap::new();
         for change in changes {
-            by_collection
-                .entry(change.collection)
-                .or_default()
-                .push(change);
+            by_collection.entry(change.collection).or_default().push(change);
         }
         let mut changed = Vec::new();
         for (name, changes) in by_collection {
@@ -162,33 +146,17 @@ impl AppState {
             );
             mutations.push(mutation);
         }
-        let collection = self
-            .collections
-            .get_mut(name)
-            .ok_or_else(|| anyhow!("no collection {name}"))?;
+        let collection = self.collections.get_mut(name).ok_or_else(|| anyhow!("no collection {name}"))?;
         collection.absorb(&mutations)?;
         let version = collection.hash.version;
         let mut patch = wa::SyncdPatch {
-            version: MessageField::some(wa::SyncdVersion {
-                version: Some(version),
-            }),
+            version: MessageField::some(wa::SyncdVersion { version: Some(version) }),
             mutations,
-            snapshot_mac: Some(
-                collection
-                    .hash
-                    .generate_snapshot_mac(name, &self.keys.snapshot_mac),
-            ),
-            key_id: MessageField::some(wa::KeyId {
-                id: Some(self.key_id.to_vec()),
-            }),
+            snapshot_mac: Some(collection.hash.generate_snapshot_mac(name, &self.keys.snapshot_mac)),
+            key_id: MessageField::some(wa::KeyId { id: Some(self.key_id.to_vec()) }),
             ..Default::default()
         };
-        patch.patch_mac = Some(generate_patch_mac(
-            &patch,
-            name,
-            &self.keys.patch_mac,
-            version,
-        ));
+        patch.patch_mac = Some(generate_patch_mac(&patch, name, &self.keys.patch_mac, version));
         collection.patches.push(patch.encode_to_vec());
         Ok(())
     }
@@ -201,17 +169,11 @@ impl AppState {
             let Some(name) = attr(wanted, "name") else {
                 continue;
             };
-            let Some((name, collection)) = self
-                .collections
-                .iter_mut()
-                .find(|(known, _)| **known == name)
-            else {
+            let Some((name, collection)) = self.collections.iter_mut().find(|(known, _)| **known == name) else {
                 answers.push(refused(&name, 404, "item-not-found"));
                 continue;
             };
-            let theirs = attr(wanted, "version")
-                .and_then(|version| version.parse::<usize>().ok())
-                .unwrap_or(0);
+            let theirs = attr(wanted, "version").and_then(|version| version.parse::<usize>().ok()).unwrap_or(0);
             let patches: Vec<&[u8]> = children(wanted).iter().filter_map(bytes).collect();
             if patches.is_empty() {
                 answers.push(collection.since(name, theirs));
@@ -236,22 +198,17 @@ impl Collection {
     /// Counts mutations into the hash; the version goes up by one.
     fn absorb(&mut self, mutations: &[wa::SyncdMutation]) -> Result<()> {
         let values = &self.values;
-        let (_, outcome) = self
-            .hash
-            .update_hash(mutations, |index, _| Ok(values.get(index).cloned()));
+        let (_, outcome) = self.hash.update_hash(mutations, |index, _| Ok(values.get(index).cloned()));
         outcome.context("the hash of a patch")?;
         self.hash.version += 1;
         for mutation in mutations {
             let Some(index) = mutation.record.index.blob.clone() else {
                 continue;
             };
-            let removes = mutation
-                .operation
-                .is_some_and(|operation| operation == SyncdOperation::REMOVE);
+            let removes = mutation.operation.is_some_and(|operation| operation == SyncdOperation::REMOVE);
             match mutation.record.value.blob.as_deref() {
                 Some(value) if !removes && value.len() >= 32 => {
-                    self.values
-                        .insert(index, value[value.len() - 32..].to_vec());
+                    self.values.insert(index, value[value.len() - 32..].to_vec());
                 }
                 _ => {
                     self.values.remove(&index);
@@ -265,37 +222,26 @@ impl Collection {
     fn accept(&mut self, encoded: &[u8]) -> Result<()> {
         let mut patch = waproto::codec::syncd_patch_decode(encoded)?;
         self.absorb(&patch.mutations)?;
-        patch.version = MessageField::some(wa::SyncdVersion {
-            version: Some(self.hash.version),
-        });
+        patch.version = MessageField::some(wa::SyncdVersion { version: Some(self.hash.version) });
         self.patches.push(patch.encode_to_vec());
         Ok(())
     }
 
     fn head(&self, name: &str) -> NodeBuilder {
-        NodeBuilder::new("collection")
-            .attr("name", name)
-            .attr("version", self.hash.version)
+        NodeBuilder::new("collection").attr("name", name).attr("version", self.hash.version)
     }
 
     fn patches_after(&self, version: usize) -> Node {
         NodeBuilder::new("patches")
             .children(
-                self.patches
-                    .iter()
-                    .skip(version)
-                    .map(|patch| NodeBuilder::new("patch").bytes(patch.clone()).build()),
+                self.patches.iter().skip(version).map(|patch| NodeBuilder::new("patch").bytes(patch.clone()).build()),
             )
             .build()
     }
 
     fn since(&self, name: &str, version: usize) -> Node {
         let head = self.head(name).attr("has_more_patches", "false");
-        if version < self.patches.len() {
-            head.children([self.patches_after(version)]).build()
-        } else {
-            head.build()
-        }
+        if version < self.patches.len() { head.children([self.patches_after(version)]).build() } else { head.build() }
     }
 
     /// The client built on an old version: it gets what it missed, and tries again.
@@ -304,10 +250,7 @@ impl Collection {
             .attr("type", "error")
             .attr("has_more_patches", "false")
             .children([
-                NodeBuilder::new("error")
-                    .attr("code", "409")
-                    .attr("text", "conflict")
-                    .build(),
+                NodeBuilder::new("error").attr("code", "409").attr("text", "conflict").build(),
                 self.patches_after(version),
             ])
             .build()
@@ -318,10 +261,7 @@ fn refused(name: &str, code: u16, text: &str) -> Node {
     NodeBuilder::new("collection")
         .attr("name", name)
         .attr("type", "error")
-        .children([NodeBuilder::new("error")
-            .attr("code", code)
-            .attr("text", text)
-            .build()])
+        .children([NodeBuilder::new("error").attr("code", code).attr("text", text).build()])
         .build()
 }
 
@@ -332,10 +272,6 @@ pub(crate) fn changed_notification(id: &str, from: wacore_binary::Jid, changed: 
         .attr("type", "server_sync")
         .attr("id", id)
         .attr("t", now_secs())
-        .children(
-            changed
-                .iter()
-                .map(|name| NodeBuilder::new("collection").attr("name", *name).build()),
-        )
+        .children(changed.iter().map(|name| NodeBuilder::new("collection").attr("name", *name).build()))
         .build()
 }

@@ -27,8 +27,5 @@ pub(crate) fn share_app_state_key(state: &mut State, pn: &str, device: u16) -> R
 
 /// A message that only carries protocol traffic.
 pub(crate) fn protocol(message: ProtocolMessage) -> wa::Message {
-    wa::Message {
-        protocol_message: MessageField::some(message),
-        ..Default::default()
-    }
+    wa::Message { protocol_message: MessageField::some(message), ..Default::default() }
 }

@@ -132,10 +132,7 @@ impl Device {
 
     /// The keys for one new session; takes a one-time prekey if there is one.
     pub(crate) fn take_bundle(&mut self) -> PublicBundle {
-        PublicBundle {
-            prekey: self.prekeys.pop_front(),
-            ..self.bundle.clone()
-        }
+        PublicBundle { prekey: self.prekeys.pop_front(), ..self.bundle.clone() }
     }
 
     /// Queues a stanza until it is acknowledged, and sends it if the device is there.
@@ -185,10 +182,7 @@ impl Device {
                     .build()])
                 .build(),
         );
-        link.stage = Stage::Draining {
-            left: self.pending.iter().map(|pending| pending.seq).collect(),
-            total,
-        };
+        link.stage = Stage::Draining { left: self.pending.iter().map(|pending| pending.seq).collect(), total };
         self.drain(PRIMER);
     }
 
@@ -211,11 +205,7 @@ impl Device {
         if !finished {
             return;
         }
-        link.send(
-            NodeBuilder::new("ib")
-                .children([NodeBuilder::new("offline").attr("count", total).build()])
-                .build(),
-        );
+        link.send(NodeBuilder::new("ib").children([NodeBuilder::new("offline").attr("count", total).build()]).build());
         link.stage = Stage::Live;
         for pending in &mut self.pending {
             if pending.sent_on != Some(link.conn) {
@@ -238,9 +228,7 @@ impl Device {
                 && agree(pending.from.as_deref(), from)
                 && agree(pending.participant.as_deref(), participant)
         });
-        position
-            .and_then(|position| self.pending.remove(position))
-            .is_some()
+        position.and_then(|position| self.pending.remove(position)).is_some()
     }
 }
 
@@ -266,9 +254,5 @@ fn agree(ours: Option<&str>, theirs: Option<&str>) -> bool {
 
 /// The address of a device of an account: PN or LID form.
 pub(crate) fn device_jid(user: &str, lid: bool, device: u16) -> Jid {
-    if lid {
-        Jid::lid_device(user.to_owned(), device)
-    } else {
-        Jid::pn_device(user.to_owned(), device)
-    }
+    if lid { Jid::lid_device(user.to_owned(), device) } else { Jid::pn_device(user.to_owned(), device) }
 }

@@ -42,14 +42,7 @@ fn registering(world: &Shared, state: &mut State, conn: ConnId, node: &Node) {
     }
 }
 
-fn linked(
-    world: &Shared,
-    state: &mut State,
-    conn: ConnId,
-    pn: &str,
-    device: u16,
-    node: &Node,
-) {
+fn linked(world: &Shared, state: &mut State, conn: ConnId, pn: &str, device: u16, node: &Node) {
     match node.tag.as_ref() {
         "iq" => iq::of_device(world, state, conn, pn, device, node),
         "message" => inbound::message(state, conn, pn, device, node),
@@ -57,9 +50,7 @@ fn linked(
         "ack" => ack(state, pn, device, node),
         "ib" => {
             if let Some(batch) = node.get_optional_child("offline_batch") {
-                let count = attr(batch, "count")
-                    .and_then(|count| count.parse().ok())
-                    .unwrap_or(0);
+                let count = attr(batch, "count").and_then(|count| count.parse().ok()).unwrap_or(0);
                 if let Some(device) = state.device_mut(pn, device) {
                     device.drain(count);
                 }
@@ -82,13 +73,5 @@ fn ack(state: &mut State, pn: &str, device: u16, node: &Node) {
         return;
     };
     let Some(id) = attr(node, "id") else { return };
-    receipts::acknowledge(
-        state,
-        pn,
-        device,
-        class,
-        &[id],
-        jid(node, "to").as_ref(),
-        jid(node, "participant").as_ref(),
-    );
+    receipts::acknowledge(state, pn, device, class, &[id], jid(node, "to").as_ref(), jid(node, "participant").as_ref());
 }

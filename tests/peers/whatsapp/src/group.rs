@@ -53,9 +53,7 @@ impl Group {
     }
 
     pub(crate) fn is_admin(&self, pn: &str) -> bool {
-        self.members
-            .iter()
-            .any(|member| member.pn == pn && member.admin)
+        self.members.iter().any(|member| member.pn == pn && member.admin)
     }
 }
 
@@ -90,10 +88,7 @@ pub(crate) fn found(state: &mut State, creator: &str, founding: Founding) -> Res
     }
     let now = now_secs();
     let id = format!("120363{:012}", state.next_number());
-    let mut members = vec![Member {
-        pn: creator.to_owned(),
-        admin: true,
-    }];
+    let mut members = vec![Member { pn: creator.to_owned(), admin: true }];
     for pn in founding.members {
         if !members.iter().any(|member| member.pn == pn) {
             members.push(Member { pn, admin: false });
@@ -133,26 +128,15 @@ pub(crate) fn new_invite() -> String {
 }
 
 /// Applies a change and tells everybody concerned. Returns the phone numbers that it touched.
-pub(crate) fn change(
-    state: &mut State,
-    actor: &str,
-    id: &str,
-    change: Change,
-) -> Result<Vec<String>> {
+pub(crate) fn change(state: &mut State, actor: &str, id: &str, change: Change) -> Result<Vec<String>> {
     let before = member_numbers(state, id);
-    let group = state
-        .groups
-        .get_mut(id)
-        .ok_or_else(|| anyhow!("there is no group {id}"))?;
+    let group = state.groups.get_mut(id).ok_or_else(|| anyhow!("there is no group {id}"))?;
     let mut touched = Vec::new();
     let (tag, mut content): (&'static str, NodeBuilder) = match change {
         Change::Add(numbers) => {
             for pn in numbers {
                 if !group.is_member(&pn) {
-                    group.members.push(Member {
-                        pn: pn.clone(),
-                        admin: false,
-                    });
+                    group.members.push(Member { pn: pn.clone(), admin: false });
                     touched.push(pn);
                 }
             }
@@ -180,24 +164,15 @@ pub(crate) fn change(
             group.subject.clone_from(&subject);
             group.subject_at = now_secs();
             actor.clone_into(&mut group.subject_by);
-            (
-                "subject",
-                NodeBuilder::new("subject")
-                    .attr("subject", subject)
-                    .attr("s_t", group.subject_at),
-            )
+            ("subject", NodeBuilder::new("subject").attr("subject", subject).attr("s_t", group.subject_at))
         }
         Change::Description(description_id, text) => {
-            group.description = text
-                .clone()
-                .map(|text| (description_id.clone(), text));
+            group.description = text.clone().map(|text| (description_id.clone(), text));
             let builder = NodeBuilder::new("description").attr("id", description_id);
             (
                 "description",
                 match text {
-                    Some(text) => builder.children([NodeBuilder::new("body")
-                        .bytes(text.into_bytes())
-                        .build()]),
+                    Some(text) => builder.children([NodeBuilder::new("body").bytes(text.into_bytes()).build()]),
                     None => builder.children([NodeBuilder::new("delete").build()]),
                 },
             )
@@ -217,10 +192,7 @@ pub(crate) fn change(
             if seconds == 0 {
                 ("not_ephemeral", NodeBuilder::new("not_ephemeral"))
             } else {
-                (
-                    "ephemeral",
-                    NodeBuilder::new("ephemeral").attr("expiration", seconds),
-                )
+                ("ephemeral", NodeBuilder::new("ephemeral").attr("expiration", seconds))
             }
         }
     };
@@ -254,34 +226,16 @@ impl Group {
 }
 
 fn member_numbers(state: &State, id: &str) -> Vec<String> {
-    state
-        .groups
-        .get(id)
-        .map(|group| {
-            group
-                .members
-                .iter()
-                .map(|member| member.pn.clone())
-                .collect()
-        })
-        .unwrap_or_default()
+    state.groups.get(id).map(|group| group.members.iter().map(|member| member.pn.clone()).collect()).unwrap_or_default()
 }
 
 /// `<group>` as queries and notifications show it; nothing if there is no such group.
 pub(crate) fn info(state: &State, id: &str) -> Option<Node> {
     let group = state.groups.get(id)?;
     let by_lid = group.addressing == Addressing::Lid;
-    let own = |pn: &str| {
-        state
-            .phones
-            .get(pn)
-            .map_or_else(|| Jid::pn(pn.to_owned()), |phone| phone.jid_in(by_lid))
-    };
-    let mut children: Vec<Node> = group
-        .members
-        .iter()
-        .map(|member| participant(state, id, &member.pn, member.admin.then_some(group)))
-        .collect();
+    let own = |pn: &str| state.phones.get(pn).map_or_else(|| Jid::pn(pn.to_owned()), |phone| phone.jid_in(by_lid));
+    let mut children: Vec<Node> =
+        group.members.iter().map(|member| participant(state, id, &member.pn, member.admin.then_some(group))).collect();
     if let Some((description, text)) = &group.description {
         children.push(
             NodeBuilder::new("description")
@@ -297,11 +251,7 @@ pub(crate) fn info(state: &State, id: &str) -> Option<Node> {
         children.push(NodeBuilder::new("locked").build());
     }
     if group.ephemeral > 0 {
-        children.push(
-            NodeBuilder::new("ephemeral")
-                .attr("expiration", group.ephemeral)
-                .build(),
-        );
+        children.push(NodeBuilder::new("ephemeral").attr("expiration", group.ephemeral).build());
     }
     Some(
         NodeBuilder::new("group")
@@ -320,48 +270,28 @@ pub(crate) fn info(state: &State, id: &str) -> Option<Node> {
 
 /// `<participant>`; `admin` is the group if the member is an admin of it.
 fn participant(state: &State, id: &str, pn: &str, admin: Option<&Group>) -> Node {
-    let by_lid = state
-        .groups
-        .get(id)
-        .is_some_and(|group| group.addressing == Addressing::Lid);
+    let by_lid = state.groups.get(id).is_some_and(|group| group.addressing == Addressing::Lid);
     let mut builder = NodeBuilder::new("participant");
     match state.phones.get(pn) {
         Some(phone) if by_lid => {
-            builder = builder
-                .attr("jid", phone.lid_jid())
-                .attr("phone_number", phone.pn_jid());
+            builder = builder.attr("jid", phone.lid_jid()).attr("phone_number", phone.pn_jid());
         }
         Some(phone) => {
-            builder = builder
-                .attr("jid", phone.pn_jid())
-                .attr("lid", phone.lid_jid());
+            builder = builder.attr("jid", phone.pn_jid()).attr("lid", phone.lid_jid());
         }
         None => builder = builder.attr("jid", Jid::pn(pn.to_owned())),
     }
     if let Some(group) = admin {
-        let kind = if group.creator == pn {
-            "superadmin"
-        } else {
-            "admin"
-        };
+        let kind = if group.creator == pn { "superadmin" } else { "admin" };
         builder = builder.attr("type", kind);
     }
     builder.build()
 }
 
 /// `<notification type="w:gp2">` for the linked devices of all these phones.
-fn notify(
-    state: &mut State,
-    actor: &str,
-    id: &str,
-    content: Node,
-    concerned: &[String],
-) -> Result<()> {
+fn notify(state: &mut State, actor: &str, id: &str, content: Node, concerned: &[String]) -> Result<()> {
     let notification_id = state.stanza_id();
-    let by_lid = state
-        .groups
-        .get(id)
-        .is_some_and(|group| group.addressing == Addressing::Lid);
+    let by_lid = state.groups.get(id).is_some_and(|group| group.addressing == Addressing::Lid);
     let phone = state.phone(actor)?;
     let mut builder = NodeBuilder::new("notification")
         .attr("from", Jid::group(id.to_owned()))
@@ -371,9 +301,7 @@ fn notify(
         .attr("notify", phone.name.as_str())
         .attr("participant", phone.jid_in(by_lid));
     if by_lid {
-        builder = builder
-            .attr("addressing_mode", "lid")
-            .attr("participant_pn", phone.pn_jid());
+        builder = builder.attr("addressing_mode", "lid").attr("participant_pn", phone.pn_jid());
     }
     let node = builder.children([content]).build();
     for pn in concerned {

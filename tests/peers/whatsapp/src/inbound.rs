@@ -41,26 +41,14 @@ pub(crate) fn message(state: &mut State, conn: ConnId, pn: &str, device: u16, no
         return;
     };
     state.stats.messages_from_clients += 1;
-    let origin = Origin {
-        pn,
-        device,
-        id,
-        chat,
-        at: now_secs(),
-        node,
-    };
+    let origin = Origin { pn, device, id, chat, at: now_secs(), node };
     if let Some(error) = refusal(state, &origin) {
         state.stats.refused_messages += 1;
         acknowledge(state, conn, &origin, Some(error));
         return;
     }
-    let chat = state
-        .pn_of(&origin.chat)
-        .unwrap_or_else(|| origin.chat.user.to_string());
-    let is_new = state
-        .phones
-        .get_mut(pn)
-        .is_some_and(|phone| phone.ids_seen.insert((chat, origin.id.clone())));
+    let chat = state.pn_of(&origin.chat).unwrap_or_else(|| origin.chat.user.to_string());
+    let is_new = state.phones.get_mut(pn).is_some_and(|phone| phone.ids_seen.insert((chat, origin.id.clone())));
     if !is_new {
         state.stats.duplicate_messages += 1;
     }
@@ -73,12 +61,7 @@ pub(crate) fn message(state: &mut State, conn: ConnId, pn: &str, device: u16, no
 /// The error that this message is answered with: one that was asked for, or because nobody is there.
 fn refusal(state: &mut State, origin: &Origin<'_>) -> Option<u16> {
     let to_others = state.pn_of(&origin.chat).as_deref() != Some(origin.pn);
-    if to_others
-        && let Some(error) = state
-            .phones
-            .get_mut(origin.pn)
-            .and_then(|phone| phone.refusals.pop_front())
-    {
+    if to_others && let Some(error) = state.phones.get_mut(origin.pn).and_then(|phone| phone.refusals.pop_front()) {
         return Some(error);
     }
     match origin.chat.server {
@@ -89,9 +72,7 @@ fn refusal(state: &mut State, origin: &Origin<'_>) -> Option<u16> {
             Some(_) => None,
         },
         Server::Pn | Server::Lid => {
-            let known = state
-                .pn_of(&origin.chat)
-                .is_some_and(|pn| state.phones.contains_key(&pn));
+            let known = state.pn_of(&origin.chat).is_some_and(|pn| state.phones.contains_key(&pn));
             (!known).then_some(404)
         }
         _ => None,
@@ -163,9 +144,7 @@ fn route_group(
     let for_device = |state: &State, pn: &str, device: u16| -> Vec<&Node> {
         addressed
             .iter()
-            .filter(|(target, _)| {
-                target.device == device && state.pn_of(target).as_deref() == Some(pn)
-            })
+            .filter(|(target, _)| target.device == device && state.pn_of(target).as_deref() == Some(pn))
             .flat_map(|(_, encs)| encs.iter().copied())
             .chain(shared.iter().copied())
             .collect()
@@ -225,20 +204,14 @@ fn decrypt(state: &mut State, origin: &Origin<'_>, pn: &str, enc: &Node) -> Resu
 /// A decrypted message at a phone.
 fn at_phone(state: &mut State, origin: &Origin<'_>, pn: &str, message: wa::Message) -> Result<()> {
     let from_me = pn == origin.pn;
-    let destination = message
-        .device_sent_message
-        .as_option()
-        .and_then(|sent| sent.destination_jid.clone());
+    let destination = message.device_sent_message.as_option().and_then(|sent| sent.destination_jid.clone());
     let message = unwrap_device_sent(message);
 
     if let Some(announced) = message.sender_key_distribution_message.as_option()
         && let Some(key) = &announced.axolotl_sender_key_distribution_message
     {
         let peer = address(origin.pn, origin.device);
-        state
-            .phone_mut(pn)?
-            .keys
-            .accept_sender_key(&group_key(&origin.chat), &peer, key)?;
+        state.phone_mut(pn)?.keys.accept_sender_key(&group_key(&origin.chat), &peer, key)?;
     }
     if from_me
         && let Some(protocol) = message.protocol_message.as_option()
@@ -253,9 +226,7 @@ fn at_phone(state: &mut State, origin: &Origin<'_>, pn: &str, message: wa::Messa
     let chat = if origin.is_group() {
         origin.chat.to_string()
     } else if from_me {
-        let other = destination
-            .and_then(|jid| jid.parse::<Jid>().ok())
-            .unwrap_or_else(|| origin.chat.clone());
+        let other = destination.and_then(|jid| jid.parse::<Jid>().ok()).unwrap_or_else(|| origin.chat.clone());
         user_chat(state, &other)
     } else {
         format!("{}@s.whatsapp.net", origin.pn)
@@ -281,12 +252,7 @@ fn at_phone(state: &mut State, origin: &Origin<'_>, pn: &str, message: wa::Messa
         receipts::automatic(
             state,
             automatic,
-            &Outgoing {
-                reader: pn,
-                author: origin.pn,
-                chat: &origin.chat,
-                ids: std::slice::from_ref(&origin.id),
-            },
+            &Outgoing { reader: pn, author: origin.pn, chat: &origin.chat, ids: std::slice::from_ref(&origin.id) },
         );
     }
     Ok(())
@@ -294,10 +260,7 @@ fn at_phone(state: &mut State, origin: &Origin<'_>, pn: &str, message: wa::Messa
 
 /// `<number>@s.whatsapp.net` for either address of a user.
 fn user_chat(state: &State, jid: &Jid) -> String {
-    state.pn_of(jid).map_or_else(
-        || jid.to_non_ad_string(),
-        |pn| format!("{pn}@s.whatsapp.net"),
-    )
+    state.pn_of(jid).map_or_else(|| jid.to_non_ad_string(), |pn| format!("{pn}@s.whatsapp.net"))
 }
 
 /// Passes ciphertexts on to a linked device as they are.
@@ -315,22 +278,17 @@ fn to_device(state: &mut State, origin: &Origin<'_>, pn: &str, device: u16, encs
             head = head.attr(name, value);
         }
     }
-    let (lid, pn_jid) = (
-        device_jid(&author.lid, true, origin.device),
-        device_jid(&author.pn, false, origin.device),
-    );
+    let (lid, pn_jid) = (device_jid(&author.lid, true, origin.device), device_jid(&author.pn, false, origin.device));
     let group = state.groups.get(origin.chat.user.as_str());
     head = if let Some(group) = group.filter(|_| origin.is_group()) {
         let head = head.attr("from", &origin.chat);
         match group.addressing {
-            Addressing::Lid => head
-                .attr("participant", lid)
-                .attr("addressing_mode", "lid")
-                .attr("participant_pn", pn_jid),
-            Addressing::Pn => head
-                .attr("participant", pn_jid)
-                .attr("addressing_mode", "pn")
-                .attr("participant_lid", lid),
+            Addressing::Lid => {
+                head.attr("participant", lid).attr("addressing_mode", "lid").attr("participant_pn", pn_jid)
+            }
+            Addressing::Pn => {
+                head.attr("participant", pn_jid).attr("addressing_mode", "pn").attr("participant_lid", lid)
+            }
         }
     } else if origin.chat.server == Server::Lid {
         head.attr("from", lid).attr("sender_pn", author.pn_jid())
@@ -349,11 +307,7 @@ fn to_device(state: &mut State, origin: &Origin<'_>, pn: &str, device: u16, encs
     let envelope = Envelope {
         class: Class::Message,
         id: origin.id.clone(),
-        from: Some(if origin.is_group() {
-            origin.chat.user.to_string()
-        } else {
-            origin.pn.to_owned()
-        }),
+        from: Some(if origin.is_group() { origin.chat.user.to_string() } else { origin.pn.to_owned() }),
         participant: origin.is_group().then(|| origin.pn.to_owned()),
     };
     if let Some(device) = state.device_mut(pn, device) {

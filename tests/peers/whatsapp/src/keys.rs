@@ -8,12 +8,11 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use wacore_libsignal::protocol::{
-    CiphertextMessage, CiphertextMessageType, Direction, GenericSignedPreKey as _, IdentityChange,
-    IdentityKey, IdentityKeyPair, IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord,
-    PreKeySignalMessage, PreKeyStore, ProtocolAddress, PublicKey, SenderKeyDistributionMessage,
-    SenderKeyName, SenderKeyRecord, SenderKeyStore, SessionRecord, SessionStore, SignalMessage,
-    SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord, SignedPreKeyStore, Timestamp,
-    UsePQRatchet, create_sender_key_distribution_message, group_decrypt, group_encrypt,
+    CiphertextMessage, CiphertextMessageType, Direction, GenericSignedPreKey as _, IdentityChange, IdentityKey,
+    IdentityKeyPair, IdentityKeyStore, KeyPair, PreKeyBundle, PreKeyId, PreKeyRecord, PreKeySignalMessage, PreKeyStore,
+    ProtocolAddress, PublicKey, SenderKeyDistributionMessage, SenderKeyName, SenderKeyRecord, SenderKeyStore,
+    SessionRecord, SessionStore, SignalMessage, SignalProtocolError, SignedPreKeyId, SignedPreKeyRecord,
+    SignedPreKeyStore, Timestamp, UsePQRatchet, create_sender_key_distribution_message, group_decrypt, group_encrypt,
     message_decrypt, message_encrypt, process_prekey_bundle, process_sender_key_distribution_message,
 };
 
@@ -41,10 +40,7 @@ pub(crate) struct PublicBundle {
 impl PublicBundle {
     fn for_device(&self, device: u16) -> Result<PreKeyBundle> {
         let prekey = match &self.prekey {
-            Some((id, key)) => Some((
-                PreKeyId::from(*id),
-                PublicKey::from_djb_public_key_bytes(key)?,
-            )),
+            Some((id, key)) => Some((PreKeyId::from(*id), PublicKey::from_djb_public_key_bytes(key)?)),
             None => None,
         };
         let signature: [u8; 64] = self
@@ -85,9 +81,7 @@ impl PhoneKeys {
         let mut rng = rand::rng();
         let identity = IdentityKeyPair::generate(&mut rng);
         let pair = KeyPair::generate(&mut rng);
-        let signature = identity
-            .private_key()
-            .calculate_signature(&pair.public_key.serialize(), &mut rng)?;
+        let signature = identity.private_key().calculate_signature(&pair.public_key.serialize(), &mut rng)?;
         let signed_prekey = SignedPreKeyRecord::new(
             SIGNED_PREKEY.into(),
             Timestamp::from_epoch_millis(crate::clock::now_millis()),
@@ -123,9 +117,7 @@ impl PhoneKeys {
         let id = self.next_prekey;
         self.next_prekey += 1;
         let pair = KeyPair::generate(&mut rand::rng());
-        self.prekeys
-            .0
-            .insert(id, PreKeyRecord::new(id.into(), &pair));
+        self.prekeys.0.insert(id, PreKeyRecord::new(id.into(), &pair));
         let signed = &self.signed_prekey.0;
         Ok(PublicBundle {
             registration_id: self.identities.registration_id,
@@ -142,12 +134,7 @@ impl PhoneKeys {
     }
 
     /// Starts a session from the keys of the other side; an older one is archived within the record.
-    pub(crate) fn start_session(
-        &mut self,
-        peer: &ProtocolAddress,
-        device: u16,
-        bundle: &PublicBundle,
-    ) -> Result<()> {
+    pub(crate) fn start_session(&mut self, peer: &ProtocolAddress, device: u16, bundle: &PublicBundle) -> Result<()> {
         let bundle = bundle.for_device(device)?;
         at_once(process_prekey_bundle(
             peer,
@@ -163,35 +150,20 @@ impl PhoneKeys {
 
     /// Encrypts already padded plaintext within an existing session.
     pub(crate) fn encrypt(&mut self, peer: &ProtocolAddress, padded: &[u8]) -> Result<Encrypted> {
-        let message = at_once(message_encrypt(
-            padded,
-            peer,
-            &mut self.sessions,
-            &mut self.identities,
-        ))?
-        .with_context(|| format!("encrypting for {peer}"))?;
+        let message = at_once(message_encrypt(padded, peer, &mut self.sessions, &mut self.identities))?
+            .with_context(|| format!("encrypting for {peer}"))?;
         let kind = match message.message_type() {
             CiphertextMessageType::PreKey => "pkmsg",
             CiphertextMessageType::Whisper => "msg",
             other => bail!("a pairwise message of type {other:?}"),
         };
-        Ok(Encrypted {
-            kind,
-            bytes: message.serialize().to_vec(),
-        })
+        Ok(Encrypted { kind, bytes: message.serialize().to_vec() })
     }
 
     /// Decrypts one pairwise ciphertext; the padding is still on it.
-    pub(crate) fn decrypt(
-        &mut self,
-        peer: &ProtocolAddress,
-        kind: &str,
-        ciphertext: &[u8],
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn decrypt(&mut self, peer: &ProtocolAddress, kind: &str, ciphertext: &[u8]) -> Result<Vec<u8>> {
         let message = match kind {
-            "pkmsg" => {
-                CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(ciphertext)?)
-            }
+            "pkmsg" => CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(ciphertext)?),
             "msg" => CiphertextMessage::SignalMessage(SignalMessage::try_from(ciphertext)?),
             other => bail!("an enc of type {other}"),
         };
@@ -235,20 +207,12 @@ impl PhoneKeys {
         sender: &ProtocolAddress,
         ciphertext: &[u8],
     ) -> Result<Vec<u8>> {
-        at_once(group_decrypt(
-            ciphertext,
-            &mut self.sender_keys,
-            &SenderKeyName::from_parts(group, sender.as_str()),
-        ))?
-        .with_context(|| format!("decrypting from {sender} in {group}"))
+        at_once(group_decrypt(ciphertext, &mut self.sender_keys, &SenderKeyName::from_parts(group, sender.as_str())))?
+            .with_context(|| format!("decrypting from {sender} in {group}"))
     }
 
     /// This phone's own sender key for a group, as it is announced to the members' devices; made at the first call.
-    pub(crate) fn announce_sender_key(
-        &mut self,
-        group: &str,
-        own: &ProtocolAddress,
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn announce_sender_key(&mut self, group: &str, own: &ProtocolAddress) -> Result<Vec<u8>> {
         let message = at_once(create_sender_key_distribution_message(
             &SenderKeyName::from_parts(group, own.as_str()),
             &mut self.sender_keys,
@@ -259,12 +223,7 @@ impl PhoneKeys {
     }
 
     /// Encrypts padded plaintext for a group.
-    pub(crate) fn group_encrypt(
-        &mut self,
-        group: &str,
-        own: &ProtocolAddress,
-        padded: &[u8],
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn group_encrypt(&mut self, group: &str, own: &ProtocolAddress, padded: &[u8]) -> Result<Vec<u8>> {
         let message = at_once(group_encrypt(
             &mut self.sender_keys,
             &SenderKeyName::from_parts(group, own.as_str()),
@@ -284,15 +243,11 @@ impl PhoneKeys {
 
 /// Polls a future of the library once: over stores in memory it is finished then.
 fn at_once<F: Future>(future: F) -> Result<F::Output> {
-    future
-        .now_or_never()
-        .ok_or_else(|| anyhow!("a Signal operation over memory waited"))
+    future.now_or_never().ok_or_else(|| anyhow!("a Signal operation over memory waited"))
 }
 
 fn raw(key: &PublicKey) -> Result<[u8; 32]> {
-    key.public_key_bytes()
-        .try_into()
-        .map_err(|_| anyhow!("a public key that is not 32 bytes"))
+    key.public_key_bytes().try_into().map_err(|_| anyhow!("a public key that is not 32 bytes"))
 }
 
 struct Sessions(HashMap<ProtocolAddress, SessionRecord>);
@@ -307,11 +262,7 @@ impl SessionStore for Sessions {
         Ok(self.0.contains_key(address))
     }
 
-    async fn store_session(
-        &mut self,
-        address: &ProtocolAddress,
-        record: SessionRecord,
-    ) -> SignalResult<()> {
+    async fn store_session(&mut self, address: &ProtocolAddress, record: SessionRecord) -> SignalResult<()> {
         self.0.insert(address.clone(), record);
         Ok(())
     }
@@ -364,10 +315,7 @@ struct Prekeys(HashMap<u32, PreKeyRecord>);
 #[async_trait]
 impl PreKeyStore for Prekeys {
     async fn get_pre_key(&self, id: PreKeyId) -> SignalResult<PreKeyRecord> {
-        self.0
-            .get(&u32::from(id))
-            .cloned()
-            .ok_or(SignalProtocolError::InvalidPreKeyId)
+        self.0.get(&u32::from(id)).cloned().ok_or(SignalProtocolError::InvalidPreKeyId)
     }
 
     async fn save_pre_key(&mut self, id: PreKeyId, record: &PreKeyRecord) -> SignalResult<()> {
@@ -393,11 +341,7 @@ impl SignedPreKeyStore for SignedPrekey {
         }
     }
 
-    async fn save_signed_pre_key(
-        &mut self,
-        _id: SignedPreKeyId,
-        record: &SignedPreKeyRecord,
-    ) -> SignalResult<()> {
+    async fn save_signed_pre_key(&mut self, _id: SignedPreKeyId, record: &SignedPreKeyRecord) -> SignalResult<()> {
         self.0 = record.clone();
         Ok(())
     }
@@ -407,11 +351,7 @@ struct SenderKeys(HashMap<String, SenderKeyRecord>);
 
 #[async_trait]
 impl SenderKeyStore for SenderKeys {
-    async fn store_sender_key(
-        &mut self,
-        name: &SenderKeyName,
-        record: SenderKeyRecord,
-    ) -> SignalResult<()> {
+    async fn store_sender_key(&mut self, name: &SenderKeyName, record: SenderKeyRecord) -> SignalResult<()> {
         self.0.insert(name.cache_key().to_owned(), record);
         Ok(())
     }

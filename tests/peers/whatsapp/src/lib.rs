@@ -14,6 +14,7 @@ mod control;
 mod device;
 mod dispatch;
 mod group;
+mod history;
 mod inbound;
 mod iq;
 mod keys;
@@ -26,9 +27,10 @@ mod phone;
 mod presence;
 mod receipts;
 mod socket;
+mod stanza;
 mod state;
 mod stats;
-mod stanza;
+mod topology;
 mod unlink;
 mod world;
 
@@ -56,12 +58,8 @@ impl Fake {
     ///
     /// When one of the addresses cannot be bound.
     pub async fn start(socket: SocketAddr, control: SocketAddr) -> Result<Self> {
-        let socket = TcpListener::bind(socket)
-            .await
-            .with_context(|| format!("binding {socket}"))?;
-        let control = TcpListener::bind(control)
-            .await
-            .with_context(|| format!("binding {control}"))?;
+        let socket = TcpListener::bind(socket).await.with_context(|| format!("binding {socket}"))?;
+        let control = TcpListener::bind(control).await.with_context(|| format!("binding {control}"))?;
         let (socket_addr, control_addr) = (socket.local_addr()?, control.local_addr()?);
         let world = World::new(control_addr);
         Ok(Self {

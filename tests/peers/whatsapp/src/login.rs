@@ -37,11 +37,7 @@ pub(crate) fn login(state: &mut State, conn: ConnId, client_static: &[u8; 32]) {
     linked.logins += 1;
     linked.available = false;
     linked.watches.clear();
-    let link = Link {
-        conn,
-        outbox,
-        stage: Stage::Passive,
-    };
+    let link = Link { conn, outbox, stage: Stage::Passive };
     link.send(
         NodeBuilder::new("success")
             .attr("t", now_secs())
@@ -85,10 +81,7 @@ pub(crate) fn replace(state: &mut State, pn: &str, device: u16) -> bool {
 
 /// Ends the device's present connection with a stream error. `false` if there is none.
 pub(crate) fn end(state: &mut State, pn: &str, device: u16, stream_error: Node) -> bool {
-    let Some(link) = state
-        .device_mut(pn, device)
-        .and_then(|device| device.link.take())
-    else {
+    let Some(link) = state.device_mut(pn, device).and_then(|device| device.link.take()) else {
         return false;
     };
     link.send(stream_error);
@@ -98,9 +91,7 @@ pub(crate) fn end(state: &mut State, pn: &str, device: u16, stream_error: Node) 
 
 /// `<stream:error><conflict type="…"/></stream:error>`.
 pub(crate) fn conflict(kind: &str) -> Node {
-    NodeBuilder::new("stream:error")
-        .children([NodeBuilder::new("conflict").attr("type", kind).build()])
-        .build()
+    NodeBuilder::new("stream:error").children([NodeBuilder::new("conflict").attr("type", kind).build()]).build()
 }
 
 /// `<stream:error code="…"/>`.

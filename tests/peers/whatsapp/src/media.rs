@@ -33,11 +33,7 @@ impl Default for MediaStore {
 
 impl MediaStore {
     pub(crate) fn new(host: SocketAddr) -> Self {
-        Self {
-            host,
-            blobs: HashMap::new(),
-            next: 0,
-        }
+        Self { host, blobs: HashMap::new(), next: 0 }
     }
 
     /// Keeps a blob; returns its URL and path.
@@ -74,9 +70,7 @@ impl MediaStore {
     /// Decrypts what a message refers to.
     pub(crate) fn open(&self, direct_path: &str, key: &[u8], kind: MediaType) -> Result<Vec<u8>> {
         let path = direct_path.split_once('?').map_or(direct_path, |(path, _)| path);
-        let blob = self
-            .get(path)
-            .ok_or_else(|| anyhow!("nothing was uploaded as {path}"))?;
+        let blob = self.get(path).ok_or_else(|| anyhow!("nothing was uploaded as {path}"))?;
         Ok(DownloadUtils::verify_and_decrypt(&blob, key, kind)?)
     }
 }

@@ -6,9 +6,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use buffa::MessageField;
-use wacore_binary::consts::{
-    NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER,
-};
+use wacore_binary::consts::{NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER};
 use wacore_libsignal::protocol::KeyPair;
 use wacore_noise::{NoiseCipher, NoiseHandshake};
 use waproto::codec;
@@ -25,15 +23,9 @@ pub(crate) struct ServerIdentity {
 /// What the first message of the client leads to.
 pub(crate) enum FirstAnswer {
     /// XX or its fallback: send `reply`, then wait for the client's finish.
-    AwaitFinish {
-        reply: Vec<u8>,
-        pending: PendingFinish,
-    },
+    AwaitFinish { reply: Vec<u8>, pending: PendingFinish },
     /// IK: after `reply` the connection is established.
-    Established {
-        reply: Vec<u8>,
-        session: Established,
-    },
+    Established { reply: Vec<u8>, session: Established },
 }
 
 /// State between ServerHello and ClientFinish.
@@ -95,18 +87,10 @@ impl ServerIdentity {
         noise.mix_shared_secret(self.key.private_key.serialize(), client_ephemeral)?;
         let encrypted_certificate = noise.encrypt(&self.certificate)?;
         let reply = server_hello(&ephemeral, Some(encrypted_static), encrypted_certificate);
-        Ok(FirstAnswer::AwaitFinish {
-            reply,
-            pending: PendingFinish { noise, ephemeral },
-        })
+        Ok(FirstAnswer::AwaitFinish { reply, pending: PendingFinish { noise, ephemeral } })
     }
 
-    fn resume(
-        &self,
-        client_ephemeral: &[u8; 32],
-        client_static: &[u8],
-        payload: &[u8],
-    ) -> Result<FirstAnswer> {
+    fn resume(&self, client_ephemeral: &[u8; 32], client_static: &[u8], payload: &[u8]) -> Result<FirstAnswer> {
         let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER)?;
         noise.authenticate(self.key.public_key.public_key_bytes());
         noise.authenticate(client_ephemeral);
@@ -138,32 +122,20 @@ impl PendingFinish {
             return Err(anyhow!("a ClientFinish without static key or payload"));
         };
         let client_static = key_bytes(&self.noise.decrypt(&client_static)?)?;
-        self.noise
-            .mix_shared_secret(self.ephemeral.private_key.serialize(), &client_static)?;
+        self.noise.mix_shared_secret(self.ephemeral.private_key.serialize(), &client_static)?;
         let payload = self.noise.decrypt(&payload)?;
         established(self.noise, client_static, payload)
     }
 }
 
-fn established(
-    noise: NoiseHandshake,
-    client_static: [u8; 32],
-    payload: Vec<u8>,
-) -> Result<Established> {
+fn established(noise: NoiseHandshake, client_static: [u8; 32], payload: Vec<u8>) -> Result<Established> {
     // `finish` names the keys as the initiator sees them.
     let (from_client, to_client) = noise.finish()?;
-    Ok(Established {
-        client_static,
-        payload,
-        write: to_client,
-        read: from_client,
-    })
+    Ok(Established { client_static, payload, write: to_client, read: from_client })
 }
 
 fn key_bytes(bytes: &[u8]) -> Result<[u8; 32]> {
-    bytes
-        .try_into()
-        .map_err(|_| anyhow!("a static key of {} bytes", bytes.len()))
+    bytes.try_into().map_err(|_| anyhow!("a static key of {} bytes", bytes.len()))
 }
 
 fn server_hello(ephemeral: &KeyPair, encrypted_static: Option<Vec<u8>>, payload: Vec<u8>) -> Vec<u8> {

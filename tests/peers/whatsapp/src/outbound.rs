@@ -18,6 +18,7 @@ use crate::device::{Class, Envelope};
 use crate::keys::{Encrypted, address};
 use crate::phone::{Addressing, Received, Sent};
 use crate::state::State;
+use crate::topology;
 
 /// A message within one account, from the phone to a linked device.
 #[derive(Default)]
@@ -44,8 +45,7 @@ pub(crate) fn new_id() -> String {
 /// A chat as the control API names it: a phone number, or a full address.
 pub(crate) fn parse_chat(text: &str) -> Result<Jid> {
     if text.contains('@') {
-        text.parse()
-            .map_err(|error| anyhow!("{text} is not an address: {error:?}"))
+        text.parse().map_err(|error| anyhow!("{text} is not an address: {error:?}"))
     } else if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Ok(Jid::pn(text.to_owned()))
     } else {
@@ -63,23 +63,13 @@ pub(crate) fn send(
 ) -> Result<String> {
     state.phone(author)?;
     let id = id.unwrap_or_else(new_id);
-    let draft = Draft {
-        author,
-        id: &id,
-        message: &message,
-        at: now_secs(),
-        retry: None,
-    };
+    let draft = Draft { author, id: &id, message: &message, at: now_secs(), retry: None };
     if chat.server == Server::Group {
         to_group(state, &draft, chat)?;
     } else {
         to_user(state, &draft, chat)?;
     }
-    state.phone_mut(author)?.remember_sent(Sent {
-        id: id.clone(),
-        to: chat.clone(),
-        message,
-    });
+    state.phone_mut(author)?.remember_sent(Sent { id: id.clone(), to: chat.clone(), message });
     Ok(id)
 }
 
@@ -131,12 +121,8 @@ fn user_to_device(state: &mut State, draft: &Draft<'_>, target: &str, device: u1
     let phone = state.phone(draft.author)?;
     let mut head = head(draft, &phone.name);
     head = match phone.addressing {
-        Addressing::Pn => head
-            .attr("from", phone.pn_jid())
-            .attr("sender_lid", phone.lid_jid()),
-        Addressing::Lid => head
-            .attr("from", phone.lid_jid())
-            .attr("sender_pn", phone.pn_jid()),
+        Addressing::Pn => head.attr("from", phone.pn_jid()).attr("sender_lid", phone.lid_jid()),
+        Addressing::Lid => head.attr("from", phone.lid_jid()).attr("sender_pn", phone.pn_jid()),
     };
     let node = head.children([enc(draft, encrypted)]).build();
     queue(state, draft, target, device, None, node);
@@ -144,12 +130,7 @@ fn user_to_device(state: &mut State, draft: &Draft<'_>, target: &str, device: u1
 }
 
 /// The author's own linked devices see what the phone wrote.
-fn copy_to_own_device(
-    state: &mut State,
-    draft: &Draft<'_>,
-    chat: &Jid,
-    device: u16,
-) -> Result<()> {
+fn copy_to_own_device(state: &mut State, draft: &Draft<'_>, chat: &Jid, device: u16) -> Result<()> {
     let wrapped = wrap_device_sent(draft.message.clone(), chat.to_string());
     let encrypted = encrypt_for(
         state,
@@ -164,28 +145,18 @@ fn copy_to_own_device(
         Server::Lid => phone.lid_jid(),
         _ => phone.pn_jid(),
     };
-    let node = head(draft, &phone.name)
-        .attr("from", from)
-        .attr("recipient", chat)
-        .children([enc(draft, encrypted)])
-        .build();
+    let node =
+        head(draft, &phone.name).attr("from", from).attr("recipient", chat).children([enc(draft, encrypted)]).build();
     queue(state, draft, draft.author, device, None, node);
     Ok(())
 }
 
 fn to_group(state: &mut State, draft: &Draft<'_>, chat: &Jid) -> Result<()> {
-    let group = state
-        .groups
-        .get(chat.user.as_str())
-        .ok_or_else(|| anyhow!("there is no group {chat}"))?;
+    let group = state.groups.get(chat.user.as_str()).ok_or_else(|| anyhow!("there is no group {chat}"))?;
     if !group.is_member(draft.author) {
         bail!("{} is not a member of {chat}", draft.author);
     }
-    let members: Vec<String> = group
-        .members
-        .iter()
-        .map(|member| member.pn.clone())
-        .collect();
+    let members: Vec<String> = group.members.iter().map(|member| member.pn.clone()).collect();
     for member in &members {
         if member != draft.author {
             arrive(state, draft, member, &chat.to_string())?;
@@ -193,14 +164,8 @@ fn to_group(state: &mut State, draft: &Draft<'_>, chat: &Jid) -> Result<()> {
     }
     let padded = MessageUtils::encode_and_pad(draft.message);
     let own = address(draft.author, 0);
-    let key = state
-        .phone_mut(draft.author)?
-        .keys
-        .announce_sender_key(&group_key(chat), &own)?;
-    let secret = state
-        .phone_mut(draft.author)?
-        .keys
-        .group_encrypt(&group_key(chat), &own, &padded)?;
+    let key = state.phone_mut(draft.author)?.keys.announce_sender_key(&group_key(chat), &own)?;
+    let secret = state.phone_mut(draft.author)?.keys.group_encrypt(&group_key(chat), &own, &padded)?;
     for member in &members {
         for device in state.device_ids(member) {
             group_to_device(state, draft, chat, member, device, &key, secret.clone())?;
@@ -224,12 +189,7 @@ fn group_to_device(
     secret: Vec<u8>,
 ) -> Result<()> {
     let holder = (member.to_owned(), device);
-    let knows = !state
-        .phone_mut(draft.author)?
-        .key_holders
-        .entry(group_key(chat))
-        .or_default()
-        .insert(holder);
+    let knows = !state.phone_mut(draft.author)?.key_holders.entry(group_key(chat)).or_default().insert(holder);
     let mut children = Vec::new();
     if !knows {
         let announced = wa::Message {
@@ -239,23 +199,11 @@ fn group_to_device(
             }),
             ..Default::default()
         };
-        let encrypted = encrypt_for(
-            state,
-            draft.author,
-            member,
-            device,
-            &MessageUtils::encode_and_pad(&announced),
-            false,
-        )?;
+        let encrypted =
+            encrypt_for(state, draft.author, member, device, &MessageUtils::encode_and_pad(&announced), false)?;
         children.push(enc(draft, encrypted));
     }
-    children.push(enc(
-        draft,
-        Encrypted {
-            kind: "skmsg",
-            bytes: secret,
-        },
-    ));
+    children.push(enc(draft, Encrypted { kind: "skmsg", bytes: secret }));
     let node = group_head(state, draft, chat)?.children(children).build();
     queue(state, draft, member, device, Some(chat), node);
     Ok(())
@@ -263,10 +211,7 @@ fn group_to_device(
 
 /// The attributes of a group message as members' devices see it.
 fn group_head(state: &State, draft: &Draft<'_>, chat: &Jid) -> Result<NodeBuilder> {
-    let addressing = state
-        .groups
-        .get(chat.user.as_str())
-        .map_or(Addressing::Pn, |group| group.addressing);
+    let addressing = state.groups.get(chat.user.as_str()).map_or(Addressing::Pn, |group| group.addressing);
     let phone = state.phone(draft.author)?;
     let head = head(draft, &phone.name).attr("from", chat);
     Ok(match addressing {
@@ -290,46 +235,22 @@ pub(crate) fn to_own_device(
     options: Peerwise,
 ) -> Result<String> {
     let id = options.id.unwrap_or_else(new_id);
-    let encrypted = encrypt_for(
-        state,
-        pn,
-        pn,
-        device,
-        &MessageUtils::encode_and_pad(message),
-        false,
-    )?;
+    let encrypted = encrypt_for(state, pn, pn, device, &MessageUtils::encode_and_pad(message), false)?;
     let phone = state.phone_mut(pn)?;
-    let draft = Draft {
-        author: pn,
-        id: &id,
-        message,
-        at: now_secs(),
-        retry: None,
-    };
+    let draft = Draft { author: pn, id: &id, message, at: now_secs(), retry: None };
     let node = head(&draft, &phone.name)
         .attr("from", phone.pn_jid())
         .attr("category", "peer")
         .children([enc(&draft, encrypted)])
         .build();
     let to = phone.pn_jid();
-    phone.remember_sent(Sent {
-        id: id.clone(),
-        to,
-        message: message.clone(),
-    });
+    phone.remember_sent(Sent { id: id.clone(), to, message: message.clone() });
     queue(state, &draft, pn, device, None, node);
     Ok(id)
 }
 
 /// A device could not read a message of `author`: encrypts it anew, within a new session.
-pub(crate) fn resend(
-    state: &mut State,
-    author: &str,
-    id: &str,
-    target: &str,
-    device: u16,
-    count: u32,
-) -> Result<()> {
+pub(crate) fn resend(state: &mut State, author: &str, id: &str, target: &str, device: u16, count: u32) -> Result<()> {
     let sent = state
         .phone(author)?
         .sent
@@ -338,46 +259,18 @@ pub(crate) fn resend(
         .find(|sent| sent.id == id)
         .ok_or_else(|| anyhow!("{author} has no message {id} to repeat"))?;
     let (to, message) = (sent.to.clone(), sent.message.clone());
-    let draft = Draft {
-        author,
-        id,
-        message: &message,
-        at: now_secs(),
-        retry: Some(count),
-    };
+    let draft = Draft { author, id, message: &message, at: now_secs(), retry: Some(count) };
     if to.server == Server::Group {
-        let encrypted = encrypt_for(
-            state,
-            author,
-            target,
-            device,
-            &MessageUtils::encode_and_pad(&message),
-            true,
-        )?;
+        let encrypted = encrypt_for(state, author, target, device, &MessageUtils::encode_and_pad(&message), true)?;
         // The key is announced again with the next message.
-        if let Some(holders) = state
-            .phone_mut(author)?
-            .key_holders
-            .get_mut(&group_key(&to))
-        {
+        if let Some(holders) = state.phone_mut(author)?.key_holders.get_mut(&group_key(&to)) {
             holders.remove(&(target.to_owned(), device));
         }
-        let node = group_head(state, &draft, &to)?
-            .children([enc(&draft, encrypted)])
-            .build();
+        let node = group_head(state, &draft, &to)?.children([enc(&draft, encrypted)]).build();
         queue(state, &draft, target, device, Some(&to), node);
         Ok(())
     } else if target == author && message.protocol_message.is_set() {
-        to_own_device(
-            state,
-            author,
-            device,
-            &message,
-            Peerwise {
-                id: Some(id.to_owned()),
-            },
-        )
-        .map(|_| ())
+        to_own_device(state, author, device, &message, Peerwise { id: Some(id.to_owned()) }).map(|_| ())
     } else if target == author {
         copy_to_own_device(state, &draft, &to, device)
     } else {
@@ -407,9 +300,7 @@ fn edit_attribute(message: &wa::Message) -> Option<&'static str> {
 }
 
 fn enc(draft: &Draft<'_>, encrypted: Encrypted) -> Node {
-    let mut builder = NodeBuilder::new("enc")
-        .attr("v", "2")
-        .attr("type", encrypted.kind);
+    let mut builder = NodeBuilder::new("enc").attr("v", "2").attr("type", encrypted.kind);
     if let Some(kind) = media_type_from_message(draft.message) {
         builder = builder.attr("mediatype", kind);
     }
@@ -419,14 +310,7 @@ fn enc(draft: &Draft<'_>, encrypted: Encrypted) -> Node {
     builder.bytes(encrypted.bytes).build()
 }
 
-fn queue(
-    state: &mut State,
-    draft: &Draft<'_>,
-    target: &str,
-    device: u16,
-    group: Option<&Jid>,
-    node: Node,
-) {
+fn queue(state: &mut State, draft: &Draft<'_>, target: &str, device: u16, group: Option<&Jid>, node: Node) {
     state.stats.messages_to_clients += 1;
     let envelope = Envelope {
         class: Class::Message,
@@ -450,14 +334,10 @@ fn encrypt_for(
 ) -> Result<Encrypted> {
     let peer = address(target, device);
     if afresh || !state.phone(author)?.keys.has_session(&peer) {
-        let bundle = state
-            .device_mut(target, device)
-            .ok_or_else(|| anyhow!("{target} has no device {device}"))?
-            .take_bundle();
-        state
-            .phone_mut(author)?
-            .keys
-            .start_session(&peer, device, &bundle)?;
+        let bundle =
+            state.device_mut(target, device).ok_or_else(|| anyhow!("{target} has no device {device}"))?.take_bundle();
+        topology::prekey_was_taken(state, target, device);
+        state.phone_mut(author)?.keys.start_session(&peer, device, &bundle)?;
     }
     state
         .phone_mut(author)?

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use tokio::sync::oneshot;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node};
@@ -16,10 +16,10 @@ use crate::clock::now_secs;
 use crate::device::Device;
 use crate::dispatch::send;
 use crate::keys::PublicBundle;
-use crate::login;
 use crate::stanza::{attr, child_bytes, server_jid, uint};
 use crate::state::{ConnId, Peer, State};
 use crate::world::Shared;
+use crate::{companion, login, topology};
 
 /// Refs offered to a client at once: the first is shown for 60 s, the others for 20 s each.
 const REFS: usize = 6;
@@ -60,19 +60,11 @@ struct PrimaryHello {
 }
 
 impl Registration {
-    pub(crate) fn read(
-        data: &wa::client_payload::DevicePairingRegistrationData,
-        noise_key: [u8; 32],
-    ) -> Result<Self> {
-        let bytes = |field: &Option<Vec<u8>>, name: &str| {
-            field
-                .clone()
-                .ok_or_else(|| anyhow!("pairing data without {name}"))
-        };
+    pub(crate) fn read(data: &wa::client_payload::DevicePairingRegistrationData, noise_key: [u8; 32]) -> Result<Self> {
+        let bytes =
+            |field: &Option<Vec<u8>>, name: &str| field.clone().ok_or_else(|| anyhow!("pairing data without {name}"));
         let key = |field: &Option<Vec<u8>>, name: &str| -> Result<[u8; 32]> {
-            bytes(field, name)?
-                .try_into()
-                .map_err(|_| anyhow!("{name} is not 32 bytes"))
+            bytes(field, name)?.try_into().map_err(|_| anyhow!("{name} is not 32 bytes"))
         };
         Ok(Self {
             noise_key,
@@ -91,15 +83,11 @@ impl Registration {
 
 /// Gives a client the refs that it shows as QR.
 pub(crate) fn offer_refs(state: &mut State, conn: ConnId) {
-    let refs: Vec<String> = (0..REFS)
-        .map(|_| format!("2@{}", BASE64_STANDARD.encode(rand::random::<[u8; 32]>())))
-        .collect();
+    let refs: Vec<String> =
+        (0..REFS).map(|_| format!("2@{}", BASE64_STANDARD.encode(rand::random::<[u8; 32]>()))).collect();
     let id = state.stanza_id();
     let pair_device = NodeBuilder::new("pair-device")
-        .children(
-            refs.iter()
-                .map(|reference| NodeBuilder::new("ref").bytes(reference.as_bytes()).build()),
-        )
+        .children(refs.iter().map(|reference| NodeBuilder::new("ref").bytes(reference.as_bytes()).build()))
         .build();
     let iq = NodeBuilder::new("iq")
         .attr("from", server_jid())
@@ -108,28 +96,19 @@ pub(crate) fn offer_refs(state: &mut State, conn: ConnId) {
         .attr("xmlns", "md")
         .children([pair_device])
         .build();
-    state
-        .refs
-        .extend(refs.into_iter().map(|reference| (reference, conn)));
+    state.refs.extend(refs.into_iter().map(|reference| (reference, conn)));
     send(state, conn, iq);
 }
 
 /// The phone scans a QR text. The receiver gets the number of the linked device, or why the client refused.
-pub(crate) fn scan(
-    state: &mut State,
-    pn: &str,
-    qr: &str,
-) -> Result<oneshot::Receiver<Result<u16>>> {
+pub(crate) fn scan(state: &mut State, pn: &str, qr: &str) -> Result<oneshot::Receiver<Result<u16>>> {
     // Five parts, or six with the address that some clients put in front: ref, Noise key, identity key, secret, client type.
     let text = qr.rsplit_once('#').map_or(qr, |(_, text)| text);
     let parts: Vec<&str> = text.split(',').collect();
     let [reference, noise, identity, secret, ..] = parts.as_slice() else {
         bail!("a QR has at least four parts, this one has {}", parts.len());
     };
-    let conn = *state
-        .refs
-        .get(*reference)
-        .ok_or_else(|| anyhow!("this QR is not valid (any more)"))?;
+    let conn = *state.refs.get(*reference).ok_or_else(|| anyhow!("this QR is not valid (any more)"))?;
     let decode = |part: &str, name: &str| -> Result<[u8; 32]> {
         BASE64_STANDARD
             .decode(part)
@@ -137,11 +116,8 @@ pub(crate) fn scan(
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or_else(|| anyhow!("the {name} in the QR is not 32 bytes in base64"))
     };
-    let (noise, identity, secret) = (
-        decode(noise, "Noise key")?,
-        decode(identity, "identity key")?,
-        decode(secret, "secret")?,
-    );
+    let (noise, identity, secret) =
+        (decode(noise, "Noise key")?, decode(identity, "identity key")?, decode(secret, "secret")?);
     let registration = registration(state, conn)?;
     if registration.noise_key != noise || registration.bundle.identity != identity {
         bail!("the keys in the QR are not those of the client that shows it");
@@ -157,17 +133,16 @@ fn registration(state: &mut State, conn: ConnId) -> Result<&mut Registration> {
 }
 
 /// Signs the client's identity and sends `pair-success`.
-fn link(
-    state: &mut State,
-    pn: &str,
-    conn: ConnId,
-    secret: &[u8; 32],
-) -> Result<oneshot::Receiver<Result<u16>>> {
+fn link(state: &mut State, pn: &str, conn: ConnId, secret: &[u8; 32]) -> Result<oneshot::Receiver<Result<u16>>> {
     let iq = state.stanza_id();
     let identity = registration(state, conn)?.bundle.identity;
     let phone = state.phone_mut(pn)?;
     if let Some(ban) = &phone.ban {
         bail!("this phone is blocked ({})", ban.reason);
+    }
+    if phone.passkey {
+        send(state, conn, passkey_request(iq));
+        bail!("this account asks for a passkey");
     }
     let (device, key_index) = phone.next_device();
     let platform = phone.platform.clone();
@@ -178,9 +153,8 @@ fn link(
         ..Default::default()
     });
     let account = phone.keys.identity();
-    let signature = account
-        .private_key()
-        .calculate_signature(&[&[6, 0][..], &details, &identity].concat(), &mut rand::rng())?;
+    let signature =
+        account.private_key().calculate_signature(&[&[6, 0][..], &details, &identity].concat(), &mut rand::rng())?;
     let signed = waproto_bytes(&wa::ADVSignedDeviceIdentity {
         details: Some(details),
         account_signature_key: Some(account.public_key().public_key_bytes().to_vec()),
@@ -215,15 +189,27 @@ fn link(
         .children([success])
         .build();
     let (done, receiver) = oneshot::channel();
-    registration(state, conn)?.awaiting = Some(AwaitingSignature {
-        pn: pn.to_owned(),
-        device,
-        key_index,
-        iq,
-        done,
-    });
+    registration(state, conn)?.awaiting = Some(AwaitingSignature { pn: pn.to_owned(), device, key_index, iq, done });
     send(state, conn, node);
     Ok(receiver)
+}
+
+/// Asks the client for a WebAuthn assertion. The ceremony ends here: the phone of the fake has no passkey.
+fn passkey_request(id: String) -> Node {
+    let options = serde_json::json!({
+        "challenge": BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()),
+        "rpId": "whatsapp.com",
+        "allowCredentials": [],
+        "userVerification": "required",
+        "timeout": 60_000,
+    });
+    NodeBuilder::new("notification")
+        .attr("from", server_jid())
+        .attr("type", "passkey_prologue_request")
+        .attr("id", id)
+        .attr("t", now_secs())
+        .children([NodeBuilder::new("passkey_request_options").bytes(options.to_string().into_bytes()).build()])
+        .build()
 }
 
 /// The client's answer to `pair-success`: from here on the device is linked.
@@ -255,29 +241,16 @@ pub(crate) fn signed(world: &Shared, state: &mut State, conn: ConnId, node: &Nod
 /// The client refused `pair-success`.
 pub(crate) fn rejected(state: &mut State, conn: ConnId, node: &Node) {
     if let Some((_, awaiting)) = take_awaited(state, conn, node) {
-        let text = node
-            .get_optional_child("error")
-            .and_then(|error| attr(error, "text"))
-            .unwrap_or_default();
-        awaiting
-            .done
-            .send(Err(anyhow!("the client refused to be linked: {text}")))
-            .ok();
+        let text = node.get_optional_child("error").and_then(|error| attr(error, "text")).unwrap_or_default();
+        awaiting.done.send(Err(anyhow!("the client refused to be linked: {text}"))).ok();
     }
 }
 
-fn take_awaited(
-    state: &mut State,
-    conn: ConnId,
-    node: &Node,
-) -> Option<((PublicBundle, [u8; 32]), AwaitingSignature)> {
+fn take_awaited(state: &mut State, conn: ConnId, node: &Node) -> Option<((PublicBundle, [u8; 32]), AwaitingSignature)> {
     let registration = registration(state, conn).ok()?;
     let id = attr(node, "id")?;
     let awaiting = registration.awaiting.take_if(|awaiting| awaiting.iq == id)?;
-    Some((
-        (registration.bundle.clone(), registration.noise_key),
-        awaiting,
-    ))
+    Some(((registration.bundle.clone(), registration.noise_key), awaiting))
 }
 
 fn add_device(
@@ -297,17 +270,9 @@ fn add_device(
         wacore::adv::AdvValidation::Valid => {}
         other => bail!("the client's signature over its identity is {other:?}"),
     }
-    phone.devices.insert(
-        awaiting.device,
-        Device::new(
-            awaiting.device,
-            awaiting.key_index,
-            noise_key,
-            bundle,
-            signed,
-        ),
-    );
-    crate::companion::welcome(state, &awaiting.pn, awaiting.device)
+    phone.devices.insert(awaiting.device, Device::new(awaiting.device, awaiting.key_index, noise_key, bundle, signed));
+    topology::tell_of_device(state, &awaiting.pn, awaiting.device, awaiting.key_index, true);
+    companion::welcome(state, &awaiting.pn, awaiting.device)
 }
 
 /// The client asks for pairing by code: remembers its key and answers with a ref.
@@ -318,20 +283,12 @@ pub(crate) fn companion_hello(state: &mut State, conn: ConnId, request: &Node) -
         .ok_or_else(|| anyhow!("companion_hello without an ephemeral key"))?
         .to_vec();
     let reference = format!("code-{}", state.next_number()).into_bytes();
-    state.codes.insert(
-        pn,
-        CodePairing {
-            conn,
-            reference: reference.clone(),
-            wrapped_ephemeral: wrapped,
-            primary: None,
-        },
-    );
+    state
+        .codes
+        .insert(pn, CodePairing { conn, reference: reference.clone(), wrapped_ephemeral: wrapped, primary: None });
     Ok(NodeBuilder::new("link_code_companion_reg")
         .attr("stage", "companion_hello")
-        .children([NodeBuilder::new("link_code_pairing_ref")
-            .bytes(reference)
-            .build()])
+        .children([NodeBuilder::new("link_code_pairing_ref").bytes(reference).build()])
         .build())
 }
 
@@ -346,29 +303,16 @@ pub(crate) fn primary_hello(
 ) -> Result<oneshot::Receiver<Result<u16>>> {
     let identity = state.phone(pn)?.keys.identity_bytes()?;
     let id = state.stanza_id();
-    let pairing = state
-        .codes
-        .get_mut(pn)
-        .ok_or_else(|| anyhow!("no client waits for a code for {pn}"))?;
+    let pairing = state.codes.get_mut(pn).ok_or_else(|| anyhow!("no client waits for a code for {pn}"))?;
     let (done, receiver) = oneshot::channel();
-    pairing.primary = Some(PrimaryHello {
-        ephemeral,
-        companion_ephemeral: unwrapped,
-        done,
-    });
+    pairing.primary = Some(PrimaryHello { ephemeral, companion_ephemeral: unwrapped, done });
     let conn = pairing.conn;
     let hello = NodeBuilder::new("link_code_companion_reg")
         .attr("stage", "primary_hello")
         .children([
-            NodeBuilder::new("link_code_pairing_wrapped_primary_ephemeral_pub")
-                .bytes(wrapped.to_vec())
-                .build(),
-            NodeBuilder::new("primary_identity_pub")
-                .bytes(identity.to_vec())
-                .build(),
-            NodeBuilder::new("link_code_pairing_ref")
-                .bytes(pairing.reference.clone())
-                .build(),
+            NodeBuilder::new("link_code_pairing_wrapped_primary_ephemeral_pub").bytes(wrapped.to_vec()).build(),
+            NodeBuilder::new("primary_identity_pub").bytes(identity.to_vec()).build(),
+            NodeBuilder::new("link_code_pairing_ref").bytes(pairing.reference.clone()).build(),
         ])
         .build();
     let notification = NodeBuilder::new("notification")
@@ -385,23 +329,15 @@ pub(crate) fn primary_hello(
 /// The client's key bundle: the phone opens it, derives the shared secret, and links the device.
 pub(crate) fn companion_finish(state: &mut State, conn: ConnId, request: &Node) -> Result<()> {
     let pn = phone_of_request(request)?;
-    let pairing = state
-        .codes
-        .remove(&pn)
-        .ok_or_else(|| anyhow!("companion_finish without companion_hello"))?;
-    let primary = pairing
-        .primary
-        .ok_or_else(|| anyhow!("companion_finish before the code was entered"))?;
+    let pairing = state.codes.remove(&pn).ok_or_else(|| anyhow!("companion_finish without companion_hello"))?;
+    let primary = pairing.primary.ok_or_else(|| anyhow!("companion_finish before the code was entered"))?;
     let wrapped = child_bytes(request, "link_code_pairing_wrapped_key_bundle")
         .ok_or_else(|| anyhow!("companion_finish without a key bundle"))?;
-    let linked = secret_of(state, &pn, &primary, wrapped)
-        .and_then(|secret| link(state, &pn, conn, &secret));
+    let linked = secret_of(state, &pn, &primary, wrapped).and_then(|secret| link(state, &pn, conn, &secret));
     match linked {
         Ok(receiver) => {
             tokio::spawn(async move {
-                let outcome = receiver
-                    .await
-                    .unwrap_or_else(|_| Err(anyhow!("the client went away")));
+                let outcome = receiver.await.unwrap_or_else(|_| Err(anyhow!("the client went away")));
                 primary.done.send(outcome).ok();
             });
         }
@@ -414,14 +350,11 @@ pub(crate) fn companion_finish(state: &mut State, conn: ConnId, request: &Node) 
 }
 
 fn secret_of(state: &State, pn: &str, primary: &PrimaryHello, wrapped: &[u8]) -> Result<[u8; 32]> {
-    let (Some(salt), Some(iv), Some(sealed)) =
-        (wrapped.get(..32), wrapped.get(32..44), wrapped.get(44..))
-    else {
+    let (Some(salt), Some(iv), Some(sealed)) = (wrapped.get(..32), wrapped.get(32..44), wrapped.get(44..)) else {
         bail!("a key bundle of {} bytes", wrapped.len());
     };
-    let ephemeral_shared = primary.ephemeral.calculate_agreement(
-        &PublicKey::from_djb_public_key_bytes(&primary.companion_ephemeral)?,
-    )?;
+    let ephemeral_shared =
+        primary.ephemeral.calculate_agreement(&PublicKey::from_djb_public_key_bytes(&primary.companion_ephemeral)?)?;
     let mut key = [0; 32];
     wacore::crypto::hkdf_sha256_into(
         &ephemeral_shared,
@@ -454,10 +387,7 @@ fn secret_of(state: &State, pn: &str, primary: &PrimaryHello, wrapped: &[u8]) ->
 }
 
 fn phone_of_request(request: &Node) -> Result<String> {
-    Ok(crate::stanza::jid(request, "jid")
-        .context("a pairing request without the phone's address")?
-        .user
-        .to_string())
+    Ok(crate::stanza::jid(request, "jid").context("a pairing request without the phone's address")?.user.to_string())
 }
 
 fn waproto_bytes(message: &impl buffa::Message) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! A simulated phone: an account with its keys, its linked devices, and what arrived at it.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -159,6 +159,10 @@ pub(crate) struct Phone {
     /// Profile picture: id and where it is served.
     pub(crate) picture: Option<(u64, String)>,
     pub(crate) blocked: Vec<Jid>,
+    /// Accounts that asked for this one's devices: they hear of changes.
+    pub(crate) asked_by: BTreeSet<String>,
+    /// Linking a device asks for a passkey, which no client of the tests has.
+    pub(crate) passkey: bool,
 }
 
 impl Phone {
@@ -188,6 +192,8 @@ impl Phone {
             ban: None,
             picture: None,
             blocked: Vec::new(),
+            asked_by: BTreeSet::new(),
+            passkey: false,
         })
     }
 

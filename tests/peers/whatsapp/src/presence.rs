@@ -38,12 +38,7 @@ pub(crate) fn presence(state: &mut State, pn: &str, device: u16, node: &Node) {
                 linked.available = available;
             }
             if let Some(phone) = state.phones.get_mut(pn) {
-                phone.states_seen.push(StateSeen {
-                    from: pn.to_owned(),
-                    state: kind,
-                    chat: None,
-                    at: now_secs(),
-                });
+                phone.states_seen.push(StateSeen { from: pn.to_owned(), state: kind, chat: None, at: now_secs() });
             }
         }
     }
@@ -63,20 +58,12 @@ pub(crate) fn chat_state(state: &mut State, pn: &str, node: &Node) {
                 .groups
                 .get(to.user.as_str())
                 .map(|group| {
-                    group
-                        .members
-                        .iter()
-                        .map(|member| member.pn.clone())
-                        .filter(|member| member != pn)
-                        .collect()
+                    group.members.iter().map(|member| member.pn.clone()).filter(|member| member != pn).collect()
                 })
                 .unwrap_or_default(),
             to.to_string(),
         ),
-        _ => (
-            state.pn_of(&to).into_iter().collect::<Vec<_>>(),
-            format!("{pn}@s.whatsapp.net"),
-        ),
+        _ => (state.pn_of(&to).into_iter().collect::<Vec<_>>(), format!("{pn}@s.whatsapp.net")),
     };
     for viewer in viewers {
         if let Some(phone) = state.phones.get_mut(&viewer) {
@@ -99,9 +86,7 @@ pub(crate) fn show_presence(state: &mut State, pn: &str, available: bool) -> Res
     };
     let mut builder = NodeBuilder::new("presence").attr("from", from);
     if !available {
-        builder = builder
-            .attr("type", "unavailable")
-            .attr("last", now_secs());
+        builder = builder.attr("type", "unavailable").attr("last", now_secs());
     }
     let node = builder.build();
     let mut told = 0;
@@ -135,19 +120,9 @@ pub(crate) fn show_chat_state(state: &mut State, pn: &str, chat: &Jid, what: &st
             .get(chat.user.as_str())
             .map(|group| group.members.iter().map(|member| member.pn.clone()).collect())
             .unwrap_or_default();
-        (
-            builder
-                .attr("from", chat)
-                .attr("participant", own)
-                .children([child])
-                .build(),
-            members,
-        )
+        (builder.attr("from", chat).attr("participant", own).children([child]).build(), members)
     } else {
-        (
-            builder.attr("from", own).children([child]).build(),
-            state.pn_of(chat).into_iter().collect(),
-        )
+        (builder.attr("from", own).children([child]).build(), state.pn_of(chat).into_iter().collect())
     };
     for viewer in viewers.iter().filter(|viewer| *viewer != pn) {
         if let Some(phone) = state.phones.get(viewer) {
@@ -170,12 +145,7 @@ pub(crate) struct Ring<'a> {
 /// `<call><offer/></call>` for the callee's linked devices.
 pub(crate) fn ring(state: &mut State, ring: &Ring<'_>) -> Result<()> {
     let caller = state.phone(ring.caller)?;
-    let mut media = vec![
-        NodeBuilder::new("audio")
-            .attr("enc", "opus")
-            .attr("rate", "16000")
-            .build(),
-    ];
+    let mut media = vec![NodeBuilder::new("audio").attr("enc", "opus").attr("rate", "16000").build()];
     if ring.video {
         media.push(NodeBuilder::new("video").attr("enc", "vp8").build());
     }
@@ -191,9 +161,7 @@ pub(crate) fn ring(state: &mut State, ring: &Ring<'_>) -> Result<()> {
 /// `<call><terminate/></call>`: the caller gave up, or it was answered elsewhere.
 pub(crate) fn hang_up(state: &mut State, ring: &Ring<'_>, reason: Option<&str>) -> Result<()> {
     let caller = state.phone(ring.caller)?;
-    let mut builder = NodeBuilder::new("terminate")
-        .attr("call-id", ring.call)
-        .attr("call-creator", caller.pn_jid());
+    let mut builder = NodeBuilder::new("terminate").attr("call-id", ring.call).attr("call-creator", caller.pn_jid());
     if let Some(reason) = reason {
         builder = builder.attr("reason", reason);
     }
@@ -214,12 +182,7 @@ fn to_callee(state: &mut State, ring: &Ring<'_>, action: Node) -> Result<()> {
     for device in state.device_ids(ring.callee) {
         if let Some(device) = state.device_mut(ring.callee, device) {
             device.deliver(
-                Envelope {
-                    class: Class::Call,
-                    id: id.clone(),
-                    from: Some(ring.caller.to_owned()),
-                    participant: None,
-                },
+                Envelope { class: Class::Call, id: id.clone(), from: Some(ring.caller.to_owned()), participant: None },
                 node.clone(),
             );
         }
@@ -232,15 +195,7 @@ pub(crate) fn call(state: &mut State, conn: ConnId, pn: &str, node: &Node) {
     let (Some(id), Some(to)) = (attr(node, "id"), jid(node, "to")) else {
         return;
     };
-    send(
-        state,
-        conn,
-        NodeBuilder::new("ack")
-            .attr("class", "call")
-            .attr("id", id)
-            .attr("from", &to)
-            .build(),
-    );
+    send(state, conn, NodeBuilder::new("ack").attr("class", "call").attr("id", id).attr("from", &to).build());
     let Some(action) = first_child(node).map(|child| child.tag.to_string()) else {
         return;
     };

@@ -13,14 +13,7 @@ use crate::stanza::{attr, child_bytes, children, jid, uint};
 use crate::state::{ConnId, State};
 
 /// Receipts that a client sends instead of an ack: the message is in its hands.
-const CONSUMED: [&str; 6] = [
-    "",
-    "inactive",
-    "sender",
-    "peer_msg",
-    "read",
-    "read-self",
-];
+const CONSUMED: [&str; 4] = ["", "inactive", "sender", "peer_msg"];
 
 /// Handles a `<receipt>` of a linked device.
 pub(crate) fn from_client(state: &mut State, conn: ConnId, pn: &str, device: u16, node: &Node) {
@@ -30,10 +23,7 @@ pub(crate) fn from_client(state: &mut State, conn: ConnId, pn: &str, device: u16
     let kind = attr(node, "type").unwrap_or_default();
     send(state, conn, ack_of(node, &id, &to));
     let participant = jid(node, "participant");
-    let author = participant
-        .as_ref()
-        .or(Some(&to))
-        .and_then(|jid| state.pn_of(jid));
+    let author = participant.as_ref().or(Some(&to)).and_then(|jid| state.pn_of(jid));
 
     if kind == "retry" {
         state.stats.retry_receipts += 1;
@@ -46,17 +36,13 @@ pub(crate) fn from_client(state: &mut State, conn: ConnId, pn: &str, device: u16
     if let Some(list) = node.get_optional_child("list") {
         ids.extend(children(list).iter().filter_map(|item| attr(item, "id")));
     }
+    if node.get_optional_child("offer").is_some() {
+        // A call's offer is acknowledged by a receipt as well.
+        acknowledge(state, pn, device, Class::Call, &ids, Some(&to), None);
+        return;
+    }
     if CONSUMED.contains(&kind.as_str()) {
-        let id_refs: Vec<&String> = ids.iter().collect();
-        acknowledge(
-            state,
-            pn,
-            device,
-            Class::Message,
-            &id_refs,
-            Some(&to),
-            participant.as_ref(),
-        );
+        acknowledge(state, pn, device, Class::Message, &ids, Some(&to), participant.as_ref());
     }
     let Some(author) = author else { return };
     if author != pn {
@@ -66,10 +52,7 @@ pub(crate) fn from_client(state: &mut State, conn: ConnId, pn: &str, device: u16
 }
 
 fn ack_of(node: &Node, id: &str, to: &Jid) -> Node {
-    let mut builder = NodeBuilder::new("ack")
-        .attr("class", "receipt")
-        .attr("id", id)
-        .attr("from", to);
+    let mut builder = NodeBuilder::new("ack").attr("class", "receipt").attr("id", id).attr("from", to);
     for name in ["type", "participant"] {
         if let Some(value) = attr(node, name) {
             builder = builder.attr(name, value);
@@ -95,9 +78,9 @@ pub(crate) fn acknowledge(
     let from = from.and_then(|jid| name(state, jid));
     let participant = participant.and_then(|jid| name(state, jid));
     for id in ids {
-        let found = state.device_mut(pn, device).is_some_and(|device| {
-            device.acknowledge(class, id.as_ref(), from.as_deref(), participant.as_deref())
-        });
+        let found = state
+            .device_mut(pn, device)
+            .is_some_and(|device| device.acknowledge(class, id.as_ref(), from.as_deref(), participant.as_deref()));
         if found {
             let kind = match class {
                 Class::Message => "message",
@@ -113,15 +96,7 @@ pub(crate) fn acknowledge(
 }
 
 /// The author's phone sees the receipt.
-fn seen(
-    state: &mut State,
-    author: &str,
-    pn: &str,
-    device: u16,
-    kind: &str,
-    chat: &Jid,
-    ids: &[String],
-) {
+fn seen(state: &mut State, author: &str, pn: &str, device: u16, kind: &str, chat: &Jid, ids: &[String]) {
     let chat = match chat.server {
         Server::Group => chat.to_string(),
         _ => format!("{pn}@s.whatsapp.net"),
@@ -149,16 +124,7 @@ fn pass_on(state: &mut State, author: &str, reader: &str, kind: &str, chat: &Jid
         // What concerns only the reader's own account.
         _ => return,
     };
-    to_author(
-        state,
-        kind,
-        &Outgoing {
-            reader,
-            author,
-            chat,
-            ids,
-        },
-    );
+    to_author(state, kind, &Outgoing { reader, author, chat, ids });
 }
 
 /// A receipt of a phone for messages that linked devices wrote.
@@ -199,13 +165,9 @@ pub(crate) fn to_author(state: &mut State, kind: &str, receipt: &Outgoing<'_>) {
         _ => receipt.chat.server == Server::Lid,
     };
     let reader_jid = if by_lid { reader_lid } else { reader_pn };
-    let mut builder = NodeBuilder::new("receipt")
-        .attr("id", first.as_str())
-        .attr("t", now_secs());
+    let mut builder = NodeBuilder::new("receipt").attr("id", first.as_str()).attr("t", now_secs());
     builder = if is_group {
-        builder
-            .attr("from", receipt.chat)
-            .attr("participant", reader_jid)
+        builder.attr("from", receipt.chat).attr("participant", reader_jid)
     } else {
         builder.attr("from", reader_jid)
     };
@@ -214,10 +176,7 @@ pub(crate) fn to_author(state: &mut State, kind: &str, receipt: &Outgoing<'_>) {
     }
     if !rest.is_empty() {
         builder = builder.children([NodeBuilder::new("list")
-            .children(
-                rest.iter()
-                    .map(|id| NodeBuilder::new("item").attr("id", id.as_str()).build()),
-            )
+            .children(rest.iter().map(|id| NodeBuilder::new("item").attr("id", id.as_str()).build()))
             .build()]);
     }
     let node = builder.build();
@@ -227,11 +186,7 @@ pub(crate) fn to_author(state: &mut State, kind: &str, receipt: &Outgoing<'_>) {
                 Envelope {
                     class: Class::Receipt,
                     id: first.clone(),
-                    from: Some(if is_group {
-                        receipt.chat.user.to_string()
-                    } else {
-                        receipt.reader.to_owned()
-                    }),
+                    from: Some(if is_group { receipt.chat.user.to_string() } else { receipt.reader.to_owned() }),
                     participant: is_group.then(|| receipt.reader.to_owned()),
                 },
                 node.clone(),
@@ -241,14 +196,7 @@ pub(crate) fn to_author(state: &mut State, kind: &str, receipt: &Outgoing<'_>) {
 }
 
 /// A phone could not decrypt: asks the author's device to encrypt anew.
-pub(crate) fn ask_again(
-    state: &mut State,
-    reader: &str,
-    author: &str,
-    device: u16,
-    id: &str,
-    chat: &Jid,
-) {
+pub(crate) fn ask_again(state: &mut State, reader: &str, author: &str, device: u16, id: &str, chat: &Jid) {
     let Ok(phone) = state.phone_mut(reader) else {
         return;
     };
@@ -258,10 +206,7 @@ pub(crate) fn ask_again(
     let (pn, lid) = (phone.pn_jid(), phone.lid_jid());
     let is_group = chat.server == Server::Group;
     let reader_jid = if chat.server == Server::Lid { lid } else { pn };
-    let mut builder = NodeBuilder::new("receipt")
-        .attr("id", id)
-        .attr("type", "retry")
-        .attr("t", now_secs());
+    let mut builder = NodeBuilder::new("receipt").attr("id", id).attr("type", "retry").attr("t", now_secs());
     builder = if is_group {
         builder.attr("from", chat).attr("participant", reader_jid)
     } else {
@@ -269,15 +214,8 @@ pub(crate) fn ask_again(
     };
     let node = builder
         .children([
-            NodeBuilder::new("retry")
-                .attr("v", "1")
-                .attr("count", "1")
-                .attr("id", id)
-                .attr("t", now_secs())
-                .build(),
-            NodeBuilder::new("registration")
-                .bytes(bundle.registration_id.to_be_bytes().to_vec())
-                .build(),
+            NodeBuilder::new("retry").attr("v", "1").attr("count", "1").attr("id", id).attr("t", now_secs()).build(),
+            NodeBuilder::new("registration").bytes(bundle.registration_id.to_be_bytes().to_vec()).build(),
         ])
         .build();
     if let Some(device) = state.device_mut(author, device) {
@@ -285,11 +223,7 @@ pub(crate) fn ask_again(
             Envelope {
                 class: Class::Receipt,
                 id: id.to_owned(),
-                from: Some(if is_group {
-                    chat.user.to_string()
-                } else {
-                    reader.to_owned()
-                }),
+                from: Some(if is_group { chat.user.to_string() } else { reader.to_owned() }),
                 participant: is_group.then(|| reader.to_owned()),
             },
             node,
@@ -311,10 +245,7 @@ fn repeat(state: &mut State, author: &str, pn: &str, device: u16, id: &str, node
         if let Some(prekey) = bundle.prekey {
             linked.prekeys.push_front(prekey);
         }
-        linked.bundle = PublicBundle {
-            prekey: None,
-            ..bundle
-        };
+        linked.bundle = PublicBundle { prekey: None, ..bundle };
     }
     if let Err(error) = outbound::resend(state, author, id, pn, device, count) {
         tracing::warn!("{pn}:{device} asks again for {id}: {error:#}");
@@ -325,12 +256,9 @@ fn repeat(state: &mut State, author: &str, pn: &str, device: u16, id: &str, node
 fn bundle_of(node: &Node) -> Option<PublicBundle> {
     let keys = node.get_optional_child("keys")?;
     let signed = keys.get_optional_child("skey")?;
-    let prekey = keys.get_optional_child("key").and_then(|key| {
-        Some((
-            uint(child_bytes(key, "id")?),
-            child_bytes(key, "value")?.try_into().ok()?,
-        ))
-    });
+    let prekey = keys
+        .get_optional_child("key")
+        .and_then(|key| Some((uint(child_bytes(key, "id")?), child_bytes(key, "value")?.try_into().ok()?)));
     Some(PublicBundle {
         registration_id: uint(child_bytes(node, "registration")?),
         identity: child_bytes(keys, "identity")?.try_into().ok()?,

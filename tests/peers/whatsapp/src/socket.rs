@@ -50,22 +50,15 @@ pub(crate) async fn serve(world: Shared, listener: TcpListener) {
 async fn connection(world: &Shared, stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
     // Hundreds of connections share this process: small buffers.
-    let config = WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(0);
+    let config = WebSocketConfig::default().read_buffer_size(4 * 1024).write_buffer_size(0);
     let (socket, established) = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
         let socket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
         handshake(world, socket).await
     })
     .await
     .map_err(|_| anyhow!("the handshake took too long"))??;
-    let Handshaken {
-        session,
-        decoder,
-        resumed,
-    } = established;
-    let payload = ClientPayload::decode_from_slice(&session.payload)
-        .context("the client's payload")?;
+    let Handshaken { session, decoder, resumed } = established;
+    let payload = ClientPayload::decode_from_slice(&session.payload).context("the client's payload")?;
 
     let (sink, source) = socket.split();
     let (outbox, queue) = unbounded_channel();
@@ -83,14 +76,7 @@ async fn connection(world: &Shared, stream: TcpStream) -> Result<()> {
                 return Ok(());
             }
         }
-        state.conns.insert(
-            conn,
-            Conn {
-                outbox,
-                peer,
-                abort: writer.abort_handle(),
-            },
-        );
+        state.conns.insert(conn, Conn { outbox, peer, abort: writer.abort_handle() });
         match &payload.device_pairing_data.as_option() {
             Some(_) => pairing::offer_refs(&mut state, conn),
             None => login::login(&mut state, conn, &session.client_static),
@@ -107,18 +93,12 @@ async fn connection(world: &Shared, stream: TcpStream) -> Result<()> {
 /// Who speaks, by its payload: one that brings pairing data wants to be linked.
 fn peer_of(payload: &ClientPayload, client_static: [u8; 32]) -> Result<Peer> {
     if let Some(data) = payload.device_pairing_data.as_option() {
-        return Ok(Peer::Registering(Box::new(pairing::Registration::read(
-            data,
-            client_static,
-        )?)));
+        return Ok(Peer::Registering(Box::new(pairing::Registration::read(data, client_static)?)));
     }
     let (Some(username), Some(device)) = (payload.username, payload.device) else {
         return Err(anyhow!("a payload with neither pairing data nor user"));
     };
-    Ok(Peer::Device {
-        pn: username.to_string(),
-        device: u16::try_from(device)?,
-    })
+    Ok(Peer::Device { pn: username.to_string(), device: u16::try_from(device)? })
 }
 
 struct Handshaken {
@@ -134,35 +114,17 @@ async fn handshake(world: &Shared, mut socket: Socket) -> Result<(Socket, Handsh
     match world.identity.answer(&hello)? {
         FirstAnswer::Established { reply, session } => {
             send_frame(&mut socket, &reply).await?;
-            Ok((
-                socket,
-                Handshaken {
-                    session,
-                    decoder,
-                    resumed: true,
-                },
-            ))
+            Ok((socket, Handshaken { session, decoder, resumed: true }))
         }
         FirstAnswer::AwaitFinish { reply, pending } => {
             send_frame(&mut socket, &reply).await?;
             let finish = next_frame(&mut socket, &mut decoder, &mut header_seen).await?;
-            Ok((
-                socket,
-                Handshaken {
-                    session: pending.finish(&finish)?,
-                    decoder,
-                    resumed: false,
-                },
-            ))
+            Ok((socket, Handshaken { session: pending.finish(&finish)?, decoder, resumed: false }))
         }
     }
 }
 
-async fn next_frame(
-    socket: &mut Socket,
-    decoder: &mut FrameDecoder,
-    header_seen: &mut bool,
-) -> Result<Vec<u8>> {
+async fn next_frame(socket: &mut Socket, decoder: &mut FrameDecoder, header_seen: &mut bool) -> Result<Vec<u8>> {
     loop {
         if let Some(frame) = decoder.decode_frame() {
             return Ok(frame.to_vec());
@@ -187,18 +149,12 @@ async fn next_frame(
 }
 
 async fn send_frame(socket: &mut Socket, payload: &[u8]) -> Result<()> {
-    socket
-        .send(Message::Binary(encode_frame(payload, None)?.into()))
-        .await?;
+    socket.send(Message::Binary(encode_frame(payload, None)?.into())).await?;
     Ok(())
 }
 
 /// Encrypts and writes what is queued, until the queue or the connection ends.
-async fn write(
-    mut sink: SplitSink<Socket, Message>,
-    cipher: NoiseCipher,
-    mut queue: UnboundedReceiver<Out>,
-) {
+async fn write(mut sink: SplitSink<Socket, Message>, cipher: NoiseCipher, mut queue: UnboundedReceiver<Out>) {
     let mut counter = 0;
     while let Some(out) = queue.recv().await {
         let node = match out {
@@ -269,11 +225,7 @@ fn forget(world: &Shared, conn: ConnId) {
     let mut state = world.state();
     state.refs.retain(|_, owner| *owner != conn);
     state.codes.retain(|_, pairing| pairing.conn != conn);
-    if let Some(Conn {
-        peer: Peer::Device { pn, device },
-        ..
-    }) = state.conns.remove(&conn)
-    {
+    if let Some(Conn { peer: Peer::Device { pn, device }, .. }) = state.conns.remove(&conn) {
         login::gone(&mut state, &pn, device, conn);
     }
 }

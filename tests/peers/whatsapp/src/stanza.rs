@@ -29,10 +29,7 @@ pub(crate) fn child_bytes<'a>(node: &'a Node, tag: &str) -> Option<&'a [u8]> {
 
 /// A big-endian unsigned number of up to four bytes.
 pub(crate) fn uint(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .take(4)
-        .fold(0, |value, byte| (value << 8) | u32::from(*byte))
+    bytes.iter().take(4).fold(0, |value, byte| (value << 8) | u32::from(*byte))
 }
 
 /// All children, or none.
@@ -47,16 +44,9 @@ pub(crate) fn first_child(node: &Node) -> Option<&Node> {
 
 /// `<iq type="result">` for the iq `id`.
 pub(crate) fn iq_result(id: &str, content: impl IntoIterator<Item = Node>) -> Node {
-    let builder = NodeBuilder::new("iq")
-        .attr("from", server_jid())
-        .attr("type", "result")
-        .attr("id", id);
+    let builder = NodeBuilder::new("iq").attr("from", server_jid()).attr("type", "result").attr("id", id);
     let content: Vec<Node> = content.into_iter().collect();
-    if content.is_empty() {
-        builder.build()
-    } else {
-        builder.children(content).build()
-    }
+    if content.is_empty() { builder.build() } else { builder.children(content).build() }
 }
 
 /// `<iq type="error">` with code and text.
@@ -65,10 +55,7 @@ pub(crate) fn iq_error(id: &str, code: u16, text: &str) -> Node {
         .attr("from", server_jid())
         .attr("type", "error")
         .attr("id", id)
-        .children([NodeBuilder::new("error")
-            .attr("code", code)
-            .attr("text", text)
-            .build()])
+        .children([NodeBuilder::new("error").attr("code", code).attr("text", text).build()])
         .build()
 }
 

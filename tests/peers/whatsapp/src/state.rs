@@ -77,10 +77,7 @@ pub(crate) struct State {
 impl State {
     /// Nothing but the address where media will be served.
     pub(crate) fn new(media_host: SocketAddr) -> Self {
-        Self {
-            media: MediaStore::new(media_host),
-            ..Self::default()
-        }
+        Self { media: MediaStore::new(media_host), ..Self::default() }
     }
 
     /// A number that was never returned before.
@@ -104,15 +101,11 @@ impl State {
     }
 
     pub(crate) fn phone(&self, pn: &str) -> Result<&Phone> {
-        self.phones
-            .get(pn)
-            .ok_or_else(|| anyhow!("there is no phone {pn}"))
+        self.phones.get(pn).ok_or_else(|| anyhow!("there is no phone {pn}"))
     }
 
     pub(crate) fn phone_mut(&mut self, pn: &str) -> Result<&mut Phone> {
-        self.phones
-            .get_mut(pn)
-            .ok_or_else(|| anyhow!("there is no phone {pn}"))
+        self.phones.get_mut(pn).ok_or_else(|| anyhow!("there is no phone {pn}"))
     }
 
     pub(crate) fn device_mut(&mut self, pn: &str, device: u16) -> Option<&mut Device> {
@@ -121,10 +114,7 @@ impl State {
 
     /// Numbers of the linked devices of an account.
     pub(crate) fn device_ids(&self, pn: &str) -> Vec<u16> {
-        self.phones
-            .get(pn)
-            .map(|phone| phone.devices.keys().copied().collect())
-            .unwrap_or_default()
+        self.phones.get(pn).map(|phone| phone.devices.keys().copied().collect()).unwrap_or_default()
     }
 
     /// Whether the network is cut for this phone now. `None` asks for a connection whose owner is not known yet.
@@ -134,7 +124,6 @@ impl State {
             self.cut = None;
             return false;
         }
-        cut.phones.is_empty()
-            || phone.is_some_and(|phone| cut.phones.iter().any(|other| other == phone))
+        cut.phones.is_empty() || phone.is_some_and(|phone| cut.phones.iter().any(|other| other == phone))
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::login;
 use crate::state::State;
+use crate::{login, topology};
 
 /// The phone removes a linked device: its connection ends, and its next login is refused.
 pub(crate) fn unlink(state: &mut State, pn: &str, device: u16) -> Result<()> {
@@ -17,8 +17,9 @@ pub(crate) fn unlink(state: &mut State, pn: &str, device: u16) -> Result<()> {
 
 /// Removes a device from its account; its connection, if any, stays until it is ended.
 pub(crate) fn forget_device(state: &mut State, pn: &str, device: u16) {
-    if let Some(phone) = state.phones.get_mut(pn) {
-        phone.devices.remove(&device);
+    let removed = state.phones.get_mut(pn).and_then(|phone| phone.devices.remove(&device));
+    if let Some(removed) = removed {
+        topology::tell_of_device(state, pn, device, removed.key_index, false);
     }
     for phone in state.phones.values_mut() {
         for holders in phone.key_holders.values_mut() {

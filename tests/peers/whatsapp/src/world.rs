@@ -19,11 +19,7 @@ pub(crate) type Shared = Arc<World>;
 
 impl World {
     pub(crate) fn new(media_host: SocketAddr) -> Shared {
-        Arc::new(Self {
-            state: Mutex::new(State::new(media_host)),
-            identity: ServerIdentity::generate(),
-            media_host,
-        })
+        Arc::new(Self { state: Mutex::new(State::new(media_host)), identity: ServerIdentity::generate(), media_host })
     }
 
     /// The state. Never held across an await.

@@ -11,10 +11,9 @@ use wacore_binary::{Jid, Server};
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::poll_creation_message::Option as PollOption;
 use waproto::whatsapp::message::{
-    AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage,
-    FutureProofMessage, ImageMessage, LocationMessage, PollCreationMessage, PollEncValue,
-    PollUpdateMessage, ProtocolMessage, ReactionMessage, StickerMessage, VideoMessage,
-    protocol_message,
+    AudioMessage, ContactMessage, ContactsArrayMessage, DocumentMessage, ExtendedTextMessage, FutureProofMessage,
+    ImageMessage, LocationMessage, PollCreationMessage, PollEncValue, PollUpdateMessage, ProtocolMessage,
+    ReactionMessage, StickerMessage, VideoMessage, protocol_message,
 };
 
 use super::{known, poll_of, secret_of};
@@ -129,14 +128,12 @@ struct VoteSpec {
 }
 
 /// Makes the message that `author` writes to `chat`.
-pub(crate) fn build(state: &mut State, author: &str, chat: &Jid, spec: Spec) -> Result<wa::Message> {
-    let context = context_info(state, author, chat, &spec)?;
-    let mut message = kind(state, author, chat, &spec, context)?;
+pub(crate) fn build(state: &mut State, author: &str, chat: &Jid, spec: &Spec) -> Result<wa::Message> {
+    let context = context_info(state, author, chat, spec)?;
+    let mut message = kind(state, author, chat, spec, context)?;
     if spec.view_once {
         message = wa::Message {
-            view_once_message_v2: MessageField::some(FutureProofMessage {
-                message: MessageField::some(message),
-            }),
+            view_once_message_v2: MessageField::some(FutureProofMessage { message: MessageField::some(message) }),
             ..Default::default()
         };
     }
@@ -258,10 +255,7 @@ fn kind(
             ..Default::default()
         });
     } else if let Some(contact) = &spec.contact {
-        message.contact_message = MessageField::some(ContactMessage {
-            context_info: context,
-            ..card(contact)
-        });
+        message.contact_message = MessageField::some(ContactMessage { context_info: context, ..card(contact) });
     } else if let Some(contacts) = &spec.contacts {
         message.contacts_array_message = MessageField::some(ContactsArrayMessage {
             display_name: Some(format!("{} contacts", contacts.len())),
@@ -270,13 +264,7 @@ fn kind(
         });
     } else if let Some(reaction) = &spec.reaction {
         message.reaction_message = MessageField::some(ReactionMessage {
-            key: MessageField::some(key(
-                state,
-                author,
-                chat,
-                &reaction.id,
-                reaction.from.as_deref(),
-            )?),
+            key: MessageField::some(key(state, author, chat, &reaction.id, reaction.from.as_deref())?),
             text: Some(reaction.emoji.clone()),
             sender_timestamp_ms: Some(now_millis().cast_signed()),
             ..Default::default()
@@ -305,10 +293,7 @@ fn kind(
             options: poll
                 .options
                 .iter()
-                .map(|name| PollOption {
-                    option_name: Some(name.clone()),
-                    ..Default::default()
-                })
+                .map(|name| PollOption { option_name: Some(name.clone()), ..Default::default() })
                 .collect(),
             selectable_options_count: Some(poll.selectable),
             context_info: context,
@@ -330,7 +315,9 @@ fn kind(
         let bytes = BASE64_STANDARD.decode(proto).context("proto in base64")?;
         message = waproto::codec::message_decode(&bytes).context("proto")?;
     } else {
-        bail!("a message needs one of text, image, video, audio, document, sticker, location, contact, contacts, reaction, edit, revoke, poll, vote, proto");
+        bail!(
+            "a message needs one of text, image, video, audio, document, sticker, location, contact, contacts, reaction, edit, revoke, poll, vote, proto"
+        );
     }
     Ok(message)
 }
@@ -360,13 +347,7 @@ fn card(contact: &ContactSpec) -> ContactMessage {
 }
 
 /// Points at another message of the chat, as the author sees it.
-fn key(
-    state: &State,
-    author: &str,
-    chat: &Jid,
-    id: &str,
-    from: Option<&str>,
-) -> Result<wa::MessageKey> {
+fn key(state: &State, author: &str, chat: &Jid, id: &str, from: Option<&str>) -> Result<wa::MessageKey> {
     let writer = writer(state, author, id, from)?;
     let own = writer == author;
     let by_lid = by_lid(state, author, chat);
@@ -396,19 +377,11 @@ fn by_lid(state: &State, author: &str, chat: &Jid) -> bool {
     use crate::phone::Addressing;
     match state.groups.get(chat.user.as_str()) {
         Some(group) if chat.server == Server::Group => group.addressing == Addressing::Lid,
-        _ => state
-            .phones
-            .get(author)
-            .is_some_and(|phone| phone.addressing == Addressing::Lid),
+        _ => state.phones.get(author).is_some_and(|phone| phone.addressing == Addressing::Lid),
     }
 }
 
-fn context_info(
-    state: &State,
-    author: &str,
-    chat: &Jid,
-    spec: &Spec,
-) -> Result<MessageField<wa::ContextInfo>> {
+fn context_info(state: &State, author: &str, chat: &Jid, spec: &Spec) -> Result<MessageField<wa::ContextInfo>> {
     if spec.quoted.is_none() && spec.mentions.is_empty() {
         return Ok(MessageField::default());
     }
@@ -418,39 +391,28 @@ fn context_info(
         let writer = writer(state, author, &quoted.id, quoted.from.as_deref())?;
         context.stanza_id = Some(quoted.id.clone());
         context.participant = Some(state.phone(&writer)?.jid_in(by_lid).to_string());
-        let message = known(state.phone(author)?, &quoted.id)
-            .map_or_else(wa::Message::default, |known| known.message.clone());
+        let message =
+            known(state.phone(author)?, &quoted.id).map_or_else(wa::Message::default, |known| known.message.clone());
         context.quoted_message = MessageField::some(message);
     }
     for mentioned in &spec.mentions {
-        context
-            .mentioned_jid
-            .push(state.phone(mentioned)?.jid_in(by_lid).to_string());
+        context.mentioned_jid.push(state.phone(mentioned)?.jid_in(by_lid).to_string());
     }
     Ok(MessageField::some(context))
 }
 
 fn vote(state: &State, author: &str, chat: &Jid, vote: &VoteSpec) -> Result<PollUpdateMessage> {
     let phone = state.phone(author)?;
-    let poll = known(phone, &vote.id)
-        .ok_or_else(|| anyhow!("{author} does not know the poll {}", vote.id))?;
+    let poll = known(phone, &vote.id).ok_or_else(|| anyhow!("{author} does not know the poll {}", vote.id))?;
     let secret = secret_of(poll.message).context("a poll without secret")?;
     let offered = poll_of(poll.message).context("not a poll")?;
     for name in &vote.options {
-        if !offered
-            .options
-            .iter()
-            .any(|option| option.option_name.as_ref() == Some(name))
-        {
+        if !offered.options.iter().any(|option| option.option_name.as_ref() == Some(name)) {
             bail!("the poll has no option {name:?}");
         }
     }
     let by_lid = by_lid(state, author, chat);
-    let hashes: Vec<Vec<u8>> = vote
-        .options
-        .iter()
-        .map(|name| compute_option_hash(name).to_vec())
-        .collect();
+    let hashes: Vec<Vec<u8>> = vote.options.iter().map(|name| compute_option_hash(name).to_vec()).collect();
     let (payload, iv) = encrypt_poll_vote_with_secret(
         &hashes,
         secret,
@@ -459,17 +421,8 @@ fn vote(state: &State, author: &str, chat: &Jid, vote: &VoteSpec) -> Result<Poll
         &phone.jid_in(by_lid).to_string(),
     )?;
     Ok(PollUpdateMessage {
-        poll_creation_message_key: MessageField::some(key(
-            state,
-            author,
-            chat,
-            &vote.id,
-            Some(poll.author),
-        )?),
-        vote: MessageField::some(PollEncValue {
-            enc_payload: Some(payload),
-            enc_iv: Some(iv.to_vec()),
-        }),
+        poll_creation_message_key: MessageField::some(key(state, author, chat, &vote.id, Some(poll.author))?),
+        vote: MessageField::some(PollEncValue { enc_payload: Some(payload), enc_iv: Some(iv.to_vec()) }),
         sender_timestamp_ms: Some(now_millis().cast_signed()),
         ..Default::default()
     })

@@ -36,20 +36,12 @@ fn unwrap(message: &wa::Message) -> (&wa::Message, bool) {
     let mut inner = message;
     let mut view_once = false;
     loop {
-        let once = [
-            &inner.view_once_message,
-            &inner.view_once_message_v2,
-            &inner.view_once_message_v2_extension,
-        ]
-        .into_iter()
-        .find_map(|field| field.as_option());
-        let other = [
-            &inner.ephemeral_message,
-            &inner.document_with_caption_message,
-            &inner.edited_message,
-        ]
-        .into_iter()
-        .find_map(|field| field.as_option());
+        let once = [&inner.view_once_message, &inner.view_once_message_v2, &inner.view_once_message_v2_extension]
+            .into_iter()
+            .find_map(|field| field.as_option());
+        let other = [&inner.ephemeral_message, &inner.document_with_caption_message, &inner.edited_message]
+            .into_iter()
+            .find_map(|field| field.as_option());
         view_once |= once.is_some();
         match once.or(other).and_then(|wrapper| wrapper.message.as_option()) {
             Some(wrapped) => inner = wrapped,
@@ -60,19 +52,10 @@ fn unwrap(message: &wa::Message) -> (&wa::Message, bool) {
 
 fn described(kind: &str, text: Option<&String>, content: Value) -> Described {
     let content = match content {
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .filter(|(_, value)| !value.is_null())
-                .collect(),
-        ),
+        Value::Object(fields) => Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect()),
         other => other,
     };
-    Described {
-        kind: kind.to_owned(),
-        text: text.cloned(),
-        content,
-    }
+    Described { kind: kind.to_owned(), text: text.cloned(), content }
 }
 
 /// Common fields of every kind of media.
@@ -153,8 +136,7 @@ fn kind_of(message: &wa::Message) -> Described {
             sha256: document.file_sha256.as_ref(),
             direct_path: document.direct_path.as_ref(),
         };
-        let mut content =
-            media.json(json!({"fileName": document.file_name, "title": document.title}));
+        let mut content = media.json(json!({"fileName": document.file_name, "title": document.title}));
         add_context(&mut content, document.context_info.as_option());
         return described("documentMessage", document.caption.as_ref(), content);
     }
@@ -200,8 +182,7 @@ fn kind_of(message: &wa::Message) -> Described {
         return described("reactionMessage", None, content);
     }
     if let Some(poll) = super::poll_of(message) {
-        let options: Vec<&Option<String>> =
-            poll.options.iter().map(|option| &option.option_name).collect();
+        let options: Vec<&Option<String>> = poll.options.iter().map(|option| &option.option_name).collect();
         let content = json!({
             "name": poll.name,
             "options": options,
@@ -231,16 +212,12 @@ fn protocol_message(protocol: &wa::message::ProtocolMessage) -> Described {
                 json!({"type": "edit", "target": target, "kind": edited.map(|edited| edited.kind)}),
             )
         }
-        Some(protocol_message::Type::REVOKE) => described(
-            "protocolMessage",
-            None,
-            json!({"type": "revoke", "target": target}),
-        ),
-        other => described(
-            "protocolMessage",
-            None,
-            json!({"type": other.map(|kind| format!("{kind:?}")), "target": target}),
-        ),
+        Some(protocol_message::Type::REVOKE) => {
+            described("protocolMessage", None, json!({"type": "revoke", "target": target}))
+        }
+        other => {
+            described("protocolMessage", None, json!({"type": other.map(|kind| format!("{kind:?}")), "target": target}))
+        }
     }
 }
 
@@ -312,11 +289,7 @@ fn add_context(content: &mut Value, context: Option<&wa::ContextInfo>) {
 pub(crate) fn media_of(message: &wa::Message) -> Option<MediaRef> {
     let (message, _) = unwrap(message);
     let found = |kind, direct_path: &Option<String>, media_key: &Option<Vec<u8>>| {
-        Some(MediaRef {
-            kind,
-            direct_path: direct_path.clone()?,
-            media_key: media_key.clone()?,
-        })
+        Some(MediaRef { kind, direct_path: direct_path.clone()?, media_key: media_key.clone()? })
     };
     if let Some(media) = message.image_message.as_option() {
         found(MediaType::Image, &media.direct_path, &media.media_key)

@@ -23,29 +23,19 @@ pub(crate) struct Known<'a> {
 /// Looks for a message that the phone wrote or that arrived at it.
 pub(crate) fn known<'a>(phone: &'a Phone, id: &str) -> Option<Known<'a>> {
     if let Some(sent) = phone.sent.iter().rev().find(|sent| sent.id == id) {
-        return Some(Known {
-            message: &sent.message,
-            author: &phone.pn,
-        });
+        return Some(Known { message: &sent.message, author: &phone.pn });
     }
     phone
         .inbox
         .iter()
         .rev()
         .find(|received| received.id == id)
-        .map(|received| Known {
-            message: &received.message,
-            author: &received.from,
-        })
+        .map(|received| Known { message: &received.message, author: &received.from })
 }
 
 /// The secret that additions to a message (votes) are encrypted with.
 pub(crate) fn secret_of(message: &wa::Message) -> Option<&[u8]> {
-    message
-        .message_context_info
-        .as_option()?
-        .message_secret
-        .as_deref()
+    message.message_context_info.as_option()?.message_secret.as_deref()
 }
 
 /// The poll in a message, whichever of its fields it is in.

@@ -8,13 +8,7 @@ use super::{known, poll_of, secret_of};
 use crate::state::State;
 
 /// Adds to a vote's description which options were chosen, if the phone knows the poll.
-pub(crate) fn open_vote(
-    state: &State,
-    pn: &str,
-    voter: &str,
-    message: &wa::Message,
-    content: &mut Value,
-) {
+pub(crate) fn open_vote(state: &State, pn: &str, voter: &str, message: &wa::Message, content: &mut Value) {
     let Some(chosen) = chosen_options(state, pn, voter, message) else {
         return;
     };
@@ -23,19 +17,11 @@ pub(crate) fn open_vote(
     }
 }
 
-fn chosen_options(
-    state: &State,
-    pn: &str,
-    voter: &str,
-    message: &wa::Message,
-) -> Option<Vec<String>> {
+fn chosen_options(state: &State, pn: &str, voter: &str, message: &wa::Message) -> Option<Vec<String>> {
     let update = message.poll_update_message.as_option()?;
     let id = update.poll_creation_message_key.as_option()?.id.as_deref()?;
     let vote = update.vote.as_option()?;
-    let ciphertext = PollVoteCiphertext {
-        enc_payload: vote.enc_payload.as_deref()?,
-        enc_iv: vote.enc_iv.as_deref()?,
-    };
+    let ciphertext = PollVoteCiphertext { enc_payload: vote.enc_payload.as_deref()?, enc_iv: vote.enc_iv.as_deref()? };
     let poll = known(state.phones.get(pn)?, id)?;
     let secret = secret_of(poll.message)?;
     let (creator, voter) = (state.phones.get(poll.author)?, state.phones.get(voter)?);

@@ -29,32 +29,19 @@ pub(crate) async fn post_groups(
     Json(new): Json<NewGroup>,
 ) -> Reply<(StatusCode, Json<Value>)> {
     let mut state = world.state();
-    let description = new
-        .description
-        .map(|text| (hex::encode_upper(rand::random::<[u8; 8]>()), text));
+    let description = new.description.map(|text| (hex::encode_upper(rand::random::<[u8; 8]>()), text));
     let id = group::found(
         &mut state,
         &new.creator,
-        Founding {
-            subject: new.subject,
-            description,
-            members: new.members,
-            addressing: new.addressing,
-        },
+        Founding { subject: new.subject, description, members: new.members, addressing: new.addressing },
     )?;
     let shown = state.groups.get(&id).map(show);
     Ok((StatusCode::CREATED, Json(json!(shown))))
 }
 
-pub(crate) async fn get_group(
-    Shares(world): Shares<Shared>,
-    Path(id): Path<String>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn get_group(Shares(world): Shares<Shared>, Path(id): Path<String>) -> Reply<Json<Value>> {
     let state = world.state();
-    let group = state
-        .groups
-        .get(bare(&id))
-        .ok_or_else(|| Refused::not_found(format!("there is no group {id}")))?;
+    let group = state.groups.get(bare(&id)).ok_or_else(|| Refused::not_found(format!("there is no group {id}")))?;
     Ok(Json(show(group)))
 }
 
@@ -64,11 +51,8 @@ fn bare(id: &str) -> &str {
 }
 
 fn show(group: &Group) -> Value {
-    let members: Vec<Value> = group
-        .members
-        .iter()
-        .map(|member| json!({ "phone": member.pn, "admin": member.admin }))
-        .collect();
+    let members: Vec<Value> =
+        group.members.iter().map(|member| json!({ "phone": member.pn, "admin": member.admin })).collect();
     json!({
         "id": group.jid().to_string(),
         "subject": group.subject,
@@ -108,10 +92,7 @@ pub(crate) async fn post_action(
         "demote" => Change::Demote(request.phones),
         "leave" => Change::Remove(vec![request.actor.clone()]),
         "subject" => Change::Subject(request.subject.ok_or_else(|| anyhow!("which subject?"))?),
-        "description" => Change::Description(
-            hex::encode_upper(rand::random::<[u8; 8]>()),
-            request.description,
-        ),
+        "description" => Change::Description(hex::encode_upper(rand::random::<[u8; 8]>()), request.description),
         "announce" => Change::Announce(request.on.unwrap_or(true)),
         "locked" => Change::Locked(request.on.unwrap_or(true)),
         "ephemeral" => Change::Ephemeral(request.seconds.unwrap_or(0)),

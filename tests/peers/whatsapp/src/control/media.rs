@@ -33,15 +33,9 @@ pub(crate) async fn post_upload(
 }
 
 /// `GET /v/media/{name}`: what was kept, whatever the query says.
-pub(crate) async fn get_blob(
-    Shares(world): Shares<Shared>,
-    Path(name): Path<String>,
-) -> Result<Bytes, StatusCode> {
+pub(crate) async fn get_blob(Shares(world): Shares<Shared>, Path(name): Path<String>) -> Result<Bytes, StatusCode> {
     let mut state = world.state();
-    let blob = state
-        .media
-        .get(&format!("/v/media/{name}"))
-        .ok_or(StatusCode::NOT_FOUND)?;
+    let blob = state.media.get(&format!("/v/media/{name}")).ok_or(StatusCode::NOT_FOUND)?;
     state.stats.media_downloads += 1;
     Ok(blob)
 }
@@ -53,10 +47,7 @@ pub(crate) struct Expire {
 }
 
 /// `DELETE /media?path=…`: the file is gone from the hosts.
-pub(crate) async fn delete_blob(
-    Shares(world): Shares<Shared>,
-    Query(expire): Query<Expire>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn delete_blob(Shares(world): Shares<Shared>, Query(expire): Query<Expire>) -> Reply<Json<Value>> {
     let was_there = world.state().media.expire(&expire.path);
     Ok(Json(json!({ "wasThere": was_there })))
 }

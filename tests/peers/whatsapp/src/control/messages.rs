@@ -38,7 +38,7 @@ pub(crate) async fn post_send(
     let chat = outbound::parse_chat(&request.to)?;
     let mut state = world.state();
     existing(&state, &phone)?;
-    let message = content::build(&mut state, &phone, &chat, request.message)?;
+    let message = content::build(&mut state, &phone, &chat, &request.message)?;
     let id = outbound::send(&mut state, &phone, &chat, message, request.id)?;
     Ok(Json(json!({ "id": id })))
 }
@@ -81,11 +81,8 @@ pub(crate) async fn get_inbox(
     loop {
         {
             let state = world.state();
-            let messages: Vec<&Received> = existing(&state, &phone)?
-                .inbox
-                .iter()
-                .filter(|received| query.fits(received))
-                .collect();
+            let messages: Vec<&Received> =
+                existing(&state, &phone)?.inbox.iter().filter(|received| query.fits(received)).collect();
             if messages.len() >= query.count || Instant::now() >= deadline {
                 return Ok(Json(json!({ "messages": messages })));
             }
@@ -94,10 +91,7 @@ pub(crate) async fn get_inbox(
     }
 }
 
-pub(crate) async fn delete_inbox(
-    Shares(world): Shares<Shared>,
-    Path(phone): Path<String>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn delete_inbox(Shares(world): Shares<Shared>, Path(phone): Path<String>) -> Reply<Json<Value>> {
     existing_mut(&mut world.state(), &phone)?.inbox.clear();
     Ok(Json(json!({})))
 }
@@ -110,17 +104,12 @@ pub(crate) async fn get_inbox_media(
     let message = content::known(existing(&state, &phone)?, &id)
         .ok_or_else(|| Refused::not_found(format!("{phone} has no message {id}")))?
         .message;
-    let media = content::media_of(message)
-        .ok_or_else(|| Refused::not_found(format!("the message {id} has no media")))?;
-    Ok(state
-        .media
-        .open(&media.direct_path, &media.media_key, media.kind)?)
+    let media =
+        content::media_of(message).ok_or_else(|| Refused::not_found(format!("the message {id} has no media")))?;
+    Ok(state.media.open(&media.direct_path, &media.media_key, media.kind)?)
 }
 
-pub(crate) async fn get_pending(
-    Shares(world): Shares<Shared>,
-    Path(phone): Path<String>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn get_pending(Shares(world): Shares<Shared>, Path(phone): Path<String>) -> Reply<Json<Value>> {
     let state = world.state();
     let devices: Vec<Value> = existing(&state, &phone)?
         .devices
@@ -176,12 +165,7 @@ pub(crate) async fn post_played(
 }
 
 /// Messages of the inbox are grouped by author and chat: one stanza for each.
-fn send_receipt(
-    world: &Shared,
-    phone: &str,
-    kind: &str,
-    receipt: &Receipt,
-) -> Reply<Json<Value>> {
+fn send_receipt(world: &Shared, phone: &str, kind: &str, receipt: &Receipt) -> Reply<Json<Value>> {
     let mut state = world.state();
     let known = existing(&state, phone)?;
     let mut batches: Vec<(String, Jid, Vec<String>)> = Vec::new();
@@ -193,25 +177,13 @@ fn send_receipt(
             .find(|received| received.id == *id && !received.from_me)
             .ok_or_else(|| Refused::not_found(format!("no message {id} arrived at {phone}")))?;
         let chat = chat_for_author(&state, phone, received)?;
-        match batches
-            .iter_mut()
-            .find(|(author, other, _)| *author == received.from && *other == chat)
-        {
+        match batches.iter_mut().find(|(author, other, _)| *author == received.from && *other == chat) {
             Some((_, _, ids)) => ids.push(id.clone()),
             None => batches.push((received.from.clone(), chat, vec![id.clone()])),
         }
     }
     for (author, chat, ids) in &batches {
-        receipts::to_author(
-            &mut state,
-            kind,
-            &Outgoing {
-                reader: phone,
-                author,
-                chat,
-                ids,
-            },
-        );
+        receipts::to_author(&mut state, kind, &Outgoing { reader: phone, author, chat, ids });
     }
     Ok(Json(json!({ "receipts": batches.len() })))
 }
@@ -219,10 +191,7 @@ fn send_receipt(
 /// The chat as the author sees it: the group, or the reader.
 fn chat_for_author(state: &State, phone: &str, received: &Received) -> Reply<Jid> {
     if received.chat.ends_with("@g.us") {
-        return Ok(received
-            .chat
-            .parse()
-            .map_err(|error| anyhow!("{}: {error:?}", received.chat))?);
+        return Ok(received.chat.parse().map_err(|error| anyhow!("{}: {error:?}", received.chat))?);
     }
     Ok(existing(state, phone)?.own_jid())
 }
@@ -338,20 +307,10 @@ pub(crate) async fn post_call(
     Path(phone): Path<String>,
     Json(call): Json<Call>,
 ) -> Reply<Json<Value>> {
-    let id = call
-        .call
-        .unwrap_or_else(|| hex::encode_upper(rand::random::<[u8; 16]>()));
+    let id = call.call.unwrap_or_else(|| hex::encode_upper(rand::random::<[u8; 16]>()));
     let mut state = world.state();
     existing(&state, &phone)?;
-    presence::ring(
-        &mut state,
-        &Ring {
-            caller: &phone,
-            callee: &call.to,
-            call: &id,
-            video: call.video,
-        },
-    )?;
+    presence::ring(&mut state, &Ring { caller: &phone, callee: &call.to, call: &id, video: call.video })?;
     Ok(Json(json!({ "call": id })))
 }
 
@@ -365,12 +324,7 @@ pub(crate) async fn post_hangup(
     existing(&state, &phone)?;
     presence::hang_up(
         &mut state,
-        &Ring {
-            caller: &phone,
-            callee: &call.to,
-            call: &id,
-            video: call.video,
-        },
+        &Ring { caller: &phone, callee: &call.to, call: &id, video: call.video },
         call.reason.as_deref(),
     )?;
     Ok(Json(json!({})))

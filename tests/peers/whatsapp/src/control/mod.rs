@@ -28,33 +28,19 @@ pub(crate) async fn serve(world: Shared, listener: TcpListener) {
 fn router(world: Shared) -> Router {
     Router::new()
         .route("/phones", post(phones::post_phones).get(phones::get_phones))
-        .route(
-            "/phones/{phone}",
-            get(phones::get_phone).patch(phones::patch_phone),
-        )
+        .route("/phones/{phone}", get(phones::get_phone).patch(phones::patch_phone))
         .route("/phones/{phone}/scan", post(phones::post_scan))
         .route("/phones/{phone}/unlink", post(phones::post_unlink))
         .route("/phones/{phone}/replace", post(phones::post_replace))
-        .route(
-            "/phones/{phone}/stream-error",
-            post(phones::post_stream_error),
-        )
-        .route(
-            "/phones/{phone}/ban",
-            post(phones::post_ban).delete(phones::delete_ban),
-        )
+        .route("/phones/{phone}/stream-error", post(phones::post_stream_error))
+        .route("/phones/{phone}/ban", post(phones::post_ban).delete(phones::delete_ban))
         .route("/phones/{phone}/refuse", post(phones::post_refuse))
         .route("/phones/{phone}/contacts", post(phones::post_contacts))
         .route("/phones/{phone}/picture", post(phones::post_picture))
+        .route("/phones/{phone}/history", post(phones::post_history))
         .route("/phones/{phone}/send", post(messages::post_send))
-        .route(
-            "/phones/{phone}/inbox",
-            get(messages::get_inbox).delete(messages::delete_inbox),
-        )
-        .route(
-            "/phones/{phone}/inbox/{id}/media",
-            get(messages::get_inbox_media),
-        )
+        .route("/phones/{phone}/inbox", get(messages::get_inbox).delete(messages::delete_inbox))
+        .route("/phones/{phone}/inbox/{id}/media", get(messages::get_inbox_media))
         .route("/phones/{phone}/pending", get(messages::get_pending))
         .route("/phones/{phone}/delivered", post(messages::post_delivered))
         .route("/phones/{phone}/read", post(messages::post_read))

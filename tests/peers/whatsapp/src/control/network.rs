@@ -21,10 +21,7 @@ pub(crate) struct CutRequest {
     phones: Vec<String>,
 }
 
-pub(crate) async fn post_cut(
-    Shares(world): Shares<Shared>,
-    Json(cut): Json<CutRequest>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn post_cut(Shares(world): Shares<Shared>, Json(cut): Json<CutRequest>) -> Reply<Json<Value>> {
     let mut state = world.state();
     let mut broken = 0;
     for conn in state.conns.values() {

@@ -16,6 +16,7 @@ use wacore_libsignal::protocol::KeyPair;
 use super::{Refused, Reply};
 use crate::app_state::Change;
 use crate::device::Stage;
+use crate::history::{self, Portion};
 use crate::phone::{Addressing, AutoReceipts, Ban, Phone};
 use crate::state::{Out, State};
 use crate::world::Shared;
@@ -35,6 +36,8 @@ pub(crate) struct NewPhone {
     #[serde(default)]
     receipts: AutoReceipts,
     platform: Option<String>,
+    #[serde(default)]
+    passkey: bool,
 }
 
 pub(crate) async fn post_phones(
@@ -46,9 +49,7 @@ pub(crate) async fn post_phones(
         return Err(anyhow!("a phone number consists of digits: {:?}", new.phone).into());
     }
     // Keys take a while to make: outside of the lock.
-    let lid = new
-        .lid
-        .unwrap_or_else(|| format!("1{:014}", rand::random::<u64>() % 100_000_000_000_000));
+    let lid = new.lid.unwrap_or_else(|| format!("1{:014}", rand::random::<u64>() % 100_000_000_000_000));
     if !digits(&lid) {
         return Err(anyhow!("a LID consists of digits: {lid:?}").into());
     }
@@ -56,21 +57,16 @@ pub(crate) async fn post_phones(
     let mut phone = Phone::new(new.phone.clone(), lid.clone(), name)?;
     phone.addressing = new.addressing;
     phone.receipts = new.receipts;
+    phone.passkey = new.passkey;
     if let Some(platform) = new.platform {
         phone.platform = platform;
     }
     let mut state = world.state();
     if state.phones.contains_key(&new.phone) {
-        return Err(Refused(
-            StatusCode::CONFLICT,
-            format!("there is a phone {} already", new.phone),
-        ));
+        return Err(Refused(StatusCode::CONFLICT, format!("there is a phone {} already", new.phone)));
     }
     if state.lids.contains_key(&lid) {
-        return Err(Refused(
-            StatusCode::CONFLICT,
-            format!("the LID {lid} is taken"),
-        ));
+        return Err(Refused(StatusCode::CONFLICT, format!("the LID {lid} is taken")));
     }
     state.lids.insert(lid, new.phone.clone());
     let shown = show(&phone);
@@ -84,26 +80,17 @@ pub(crate) async fn get_phones(Shares(world): Shares<Shared>) -> Json<Value> {
     Json(json!({ "phones": phones }))
 }
 
-pub(crate) async fn get_phone(
-    Shares(world): Shares<Shared>,
-    Path(phone): Path<String>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn get_phone(Shares(world): Shares<Shared>, Path(phone): Path<String>) -> Reply<Json<Value>> {
     let state = world.state();
     Ok(Json(show(existing(&state, &phone)?)))
 }
 
 pub(super) fn existing<'a>(state: &'a State, phone: &str) -> Reply<&'a Phone> {
-    state
-        .phones
-        .get(phone)
-        .ok_or_else(|| Refused::not_found(format!("there is no phone {phone}")))
+    state.phones.get(phone).ok_or_else(|| Refused::not_found(format!("there is no phone {phone}")))
 }
 
 pub(super) fn existing_mut<'a>(state: &'a mut State, phone: &str) -> Reply<&'a mut Phone> {
-    state
-        .phones
-        .get_mut(phone)
-        .ok_or_else(|| Refused::not_found(format!("there is no phone {phone}")))
+    state.phones.get_mut(phone).ok_or_else(|| Refused::not_found(format!("there is no phone {phone}")))
 }
 
 fn show(phone: &Phone) -> Value {
@@ -130,6 +117,7 @@ fn show(phone: &Phone) -> Value {
         "about": phone.about,
         "addressing": phone.addressing,
         "receipts": phone.receipts,
+        "passkey": phone.passkey,
         "ban": phone.ban,
         "blocked": phone.blocked.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "devices": devices,
@@ -143,6 +131,7 @@ pub(crate) struct PhoneChange {
     about: Option<String>,
     addressing: Option<Addressing>,
     receipts: Option<AutoReceipts>,
+    passkey: Option<bool>,
 }
 
 pub(crate) async fn patch_phone(
@@ -162,6 +151,7 @@ pub(crate) async fn patch_phone(
     }
     known.addressing = change.addressing.unwrap_or(known.addressing);
     known.receipts = change.receipts.unwrap_or(known.receipts);
+    known.passkey = change.passkey.unwrap_or(known.passkey);
     let shown = show(known);
     iq::tell_of_changes(&mut state, &phone, None, &changed);
     Ok(Json(shown))
@@ -193,11 +183,7 @@ pub(crate) async fn post_scan(
 }
 
 /// The phone's user types a code. Deriving the keys takes long, so it is done on another thread and without the lock.
-async fn enter_code(
-    world: &Shared,
-    phone: &str,
-    code: &str,
-) -> Result<tokio::sync::oneshot::Receiver<Result<u16>>> {
+async fn enter_code(world: &Shared, phone: &str, code: &str) -> Result<tokio::sync::oneshot::Receiver<Result<u16>>> {
     let wrapped = world
         .state()
         .codes
@@ -272,9 +258,7 @@ pub(crate) async fn post_stream_error(
     Json(error): Json<StreamError>,
 ) -> Reply<Json<Value>> {
     let mut state = world.state();
-    let of = OfDevice {
-        device: error.device,
-    };
+    let of = OfDevice { device: error.device };
     let device = chosen(&state, &phone, &of)?;
     let was_connected = login::end(&mut state, &phone, device, login::stream_error(error.code));
     Ok(Json(json!({ "device": device, "wasConnected": was_connected })))
@@ -297,10 +281,7 @@ pub(crate) async fn post_ban(
     Ok(Json(json!({})))
 }
 
-pub(crate) async fn delete_ban(
-    Shares(world): Shares<Shared>,
-    Path(phone): Path<String>,
-) -> Reply<Json<Value>> {
+pub(crate) async fn delete_ban(Shares(world): Shares<Shared>, Path(phone): Path<String>) -> Reply<Json<Value>> {
     existing_mut(&mut world.state(), &phone)?.ban = None;
     Ok(Json(json!({})))
 }
@@ -355,10 +336,7 @@ pub(crate) async fn post_contacts(
         .contacts
         .iter()
         .map(|contact| {
-            let lid = state
-                .phones
-                .get(&contact.phone)
-                .map(|known| known.lid.as_str());
+            let lid = state.phones.get(&contact.phone).map(|known| known.lid.as_str());
             Change::contact(&contact.phone, lid, &contact.name)
         })
         .collect();
@@ -391,4 +369,16 @@ pub(crate) async fn post_picture(
     let known = existing_mut(&mut state, &phone)?;
     known.picture = kept.map(|url| (number, url));
     Ok(Json(json!({ "picture": known.picture })))
+}
+
+pub(crate) async fn post_history(
+    Shares(world): Shares<Shared>,
+    Path(phone): Path<String>,
+    Json(portion): Json<Portion>,
+) -> Reply<Json<Value>> {
+    let mut state = world.state();
+    let of = OfDevice { device: portion.device };
+    let device = chosen(&state, &phone, &of)?;
+    let (id, messages) = history::send(&mut state, &phone, device, portion)?;
+    Ok(Json(json!({ "id": id, "messages": messages })))
 }

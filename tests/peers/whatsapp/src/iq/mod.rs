@@ -4,6 +4,8 @@ mod groups;
 mod keys;
 mod usync;
 
+pub(crate) use usync::key_index_list;
+
 use wacore::iq::mediaconn::{HostType, MediaConnHostExtended, MediaConnResponseExtended};
 use wacore::iq::props::PropsResponse;
 use wacore::protocol::ProtocolNode as _;
@@ -20,18 +22,21 @@ use crate::unlink;
 use crate::world::Shared;
 use crate::{login, pairing};
 
+/// Code and text of an error.
+type Refusal = (u16, &'static str);
+
 /// What a query leads to: content of the result, or an error.
-pub(crate) type Answer = Result<Vec<Node>, (u16, &'static str)>;
+type Answer = Result<Vec<Node>, Refusal>;
 
 /// The asking device.
 #[derive(Clone, Copy)]
-pub(crate) struct Asker<'a> {
-    pub(crate) pn: &'a str,
-    pub(crate) device: u16,
+struct Asker<'a> {
+    pn: &'a str,
+    device: u16,
 }
 
-const BAD_REQUEST: (u16, &str) = (400, "bad-request");
-const NOT_FOUND: (u16, &str) = (404, "item-not-found");
+const BAD_REQUEST: Refusal = (400, "bad-request");
+const NOT_FOUND: Refusal = (404, "item-not-found");
 
 /// An iq on a connection that is not linked yet.
 pub(crate) fn of_registering(world: &Shared, state: &mut State, conn: ConnId, node: &Node) {
@@ -40,15 +45,13 @@ pub(crate) fn of_registering(world: &Shared, state: &mut State, conn: ConnId, no
     let request = node.get_optional_child("link_code_companion_reg");
     let stage = request.and_then(|request| attr(request, "stage"));
     let answer = match (request, stage.as_deref()) {
-        (Some(request), Some("companion_hello")) => {
-            match pairing::companion_hello(state, conn, request) {
-                Ok(answer) => iq_result(&id, [answer]),
-                Err(error) => {
-                    tracing::info!("pairing by code is refused: {error:#}");
-                    iq_error(&id, 400, "bad-request")
-                }
+        (Some(request), Some("companion_hello")) => match pairing::companion_hello(state, conn, request) {
+            Ok(answer) => iq_result(&id, [answer]),
+            Err(error) => {
+                tracing::info!("pairing by code is refused: {error:#}");
+                iq_error(&id, 400, "bad-request")
             }
-        }
+        },
         (Some(request), Some("companion_finish")) => {
             // Answered before pair-success, as the client expects.
             send(state, conn, iq_result(&id, []));
@@ -64,14 +67,7 @@ pub(crate) fn of_registering(world: &Shared, state: &mut State, conn: ConnId, no
 }
 
 /// An iq of a linked device.
-pub(crate) fn of_device(
-    world: &Shared,
-    state: &mut State,
-    conn: ConnId,
-    pn: &str,
-    device: u16,
-    node: &Node,
-) {
+pub(crate) fn of_device(world: &Shared, state: &mut State, conn: ConnId, pn: &str, device: u16, node: &Node) {
     let kind = attr(node, "type").unwrap_or_default();
     if kind != "get" && kind != "set" {
         return;
@@ -122,7 +118,7 @@ fn answer(world: &Shared, state: &mut State, asker: Asker<'_>, node: &Node) -> O
     Some(match namespace.as_str() {
         "w:p" | "passive" | "w:stats" | "urn:xmpp:whatsapp:dirty" => Ok(Vec::new()),
         "encrypt" => return keys::answer(state, asker, node, child, is_set),
-        "usync" => usync::answer(state, child?),
+        "usync" => usync::answer(state, asker, child?),
         "w:g2" => return groups::answer(state, asker, node, child?, is_set),
         "abt" => Ok(vec![props()]),
         "w:m" => Ok(vec![media_conn(world)]),
@@ -137,9 +133,7 @@ fn answer(world: &Shared, state: &mut State, asker: Asker<'_>, node: &Node) -> O
         "status" => status(state, asker, node, child, is_set),
         "w:profile:picture" => picture(state, asker, node, is_set),
         "md" if child_tag == "remove-companion-device" => Ok(Vec::new()),
-        "disappearing_mode" | "w:biz" | "tos" | "w:web" | "urn:xmpp:whatsapp:account" => {
-            Ok(Vec::new())
-        }
+        "disappearing_mode" | "w:biz" | "tos" | "w:web" | "urn:xmpp:whatsapp:account" => Ok(Vec::new()),
         _ => return None,
     })
 }
@@ -195,12 +189,7 @@ fn media_conn(world: &Shared) -> Node {
 }
 
 /// Tells linked devices of an account that collections of its app state changed.
-pub(crate) fn tell_of_changes(
-    state: &mut State,
-    pn: &str,
-    except: Option<u16>,
-    changed: &[&'static str],
-) {
+pub(crate) fn tell_of_changes(state: &mut State, pn: &str, except: Option<u16>, changed: &[&'static str]) {
     if changed.is_empty() {
         return;
     }
@@ -212,12 +201,7 @@ pub(crate) fn tell_of_changes(
         }
         if let Some(device) = state.device_mut(pn, device) {
             device.deliver(
-                Envelope {
-                    class: Class::Notification,
-                    id: id.clone(),
-                    from: None,
-                    participant: None,
-                },
+                Envelope { class: Class::Notification, id: id.clone(), from: None, participant: None },
                 notification.clone(),
             );
         }
@@ -233,16 +217,8 @@ fn blocklist(state: &mut State, asker: Asker<'_>, change: Option<&Node>) -> Answ
             phone.blocked.push(who);
         }
     }
-    let items = phone
-        .blocked
-        .iter()
-        .map(|who| NodeBuilder::new("item").attr("jid", who).build());
-    Ok(vec![
-        NodeBuilder::new("list")
-            .attr("dhash", "fake")
-            .children(items)
-            .build(),
-    ])
+    let items = phone.blocked.iter().map(|who| NodeBuilder::new("item").attr("jid", who).build());
+    Ok(vec![NodeBuilder::new("list").attr("dhash", "fake").children(items).build()])
 }
 
 fn privacy(child: Option<&Node>, child_tag: &str, is_set: bool) -> Answer {
@@ -270,27 +246,17 @@ fn privacy(child: Option<&Node>, child_tag: &str, is_set: bool) -> Answer {
     ];
     Ok(vec![
         NodeBuilder::new("privacy")
-            .children(settings.map(|(name, value)| {
-                NodeBuilder::new("category")
-                    .attr("name", name)
-                    .attr("value", value)
-                    .build()
-            }))
+            .children(
+                settings
+                    .map(|(name, value)| NodeBuilder::new("category").attr("name", name).attr("value", value).build()),
+            )
             .build(),
     ])
 }
 
-fn status(
-    state: &mut State,
-    asker: Asker<'_>,
-    _node: &Node,
-    child: Option<&Node>,
-    is_set: bool,
-) -> Answer {
+fn status(state: &mut State, asker: Asker<'_>, _node: &Node, child: Option<&Node>, is_set: bool) -> Answer {
     let phone = state.phones.get_mut(asker.pn).ok_or(NOT_FOUND)?;
-    if is_set
-        && let Some(text) = child.and_then(bytes)
-    {
+    if is_set && let Some(text) = child.and_then(bytes) {
         phone.about = String::from_utf8_lossy(text).into_owned();
     }
     Ok(Vec::new())
@@ -304,10 +270,7 @@ fn picture(state: &mut State, asker: Asker<'_>, node: &Node, is_set: bool) -> An
         None => Some(asker.pn.to_owned()),
     };
     if is_set {
-        let uploaded = node
-            .get_optional_child("picture")
-            .and_then(bytes)
-            .map(<[u8]>::to_vec);
+        let uploaded = node.get_optional_child("picture").and_then(bytes).map(<[u8]>::to_vec);
         let Some(pn) = pn else {
             return Ok(Vec::new());
         };
@@ -315,16 +278,9 @@ fn picture(state: &mut State, asker: Asker<'_>, node: &Node, is_set: bool) -> An
         let kept = uploaded.map(|picture| state.media.keep(picture.into()).0);
         let phone = state.phones.get_mut(&pn).ok_or(NOT_FOUND)?;
         phone.picture = kept.map(|url| (number, url));
-        return Ok(phone
-            .picture
-            .iter()
-            .map(|(id, _)| NodeBuilder::new("picture").attr("id", *id).build())
-            .collect());
+        return Ok(phone.picture.iter().map(|(id, _)| NodeBuilder::new("picture").attr("id", *id).build()).collect());
     }
-    let picture = pn
-        .and_then(|pn| state.phones.get(&pn))
-        .and_then(|phone| phone.picture.clone())
-        .ok_or(NOT_FOUND)?;
+    let picture = pn.and_then(|pn| state.phones.get(&pn)).and_then(|phone| phone.picture.clone()).ok_or(NOT_FOUND)?;
     Ok(vec![
         NodeBuilder::new("picture")
             .attr("id", picture.0)

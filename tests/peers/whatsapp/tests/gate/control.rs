@@ -1,6 +1,8 @@
 //! A running fake, and its control API as a test uses it.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fake_whatsapp::Fake;
@@ -8,18 +10,33 @@ use serde_json::{Value, json};
 
 /// A fake of one's own for each test.
 pub(crate) struct Server {
-    pub(crate) fake: Fake,
+    socket: SocketAddr,
+    control: SocketAddr,
+    /// Ends with the test.
+    _runs: Runs,
     agent: ureq::Agent,
+}
+
+/// Where the fake runs: here, or as the process that the binary is.
+enum Runs {
+    Here { _fake: Fake },
+    Process(Child),
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        if let Self::Process(child) = self {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let fake = Fake::start(any, any).await.expect("the fake starts");
-        Self {
-            fake,
-            agent: agent(),
-        }
+        Self { fake, agent: agent() }
     }
 
     pub(crate) fn socket_url(&self) -> String {
@@ -27,7 +44,7 @@ impl Server {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.fake.control)
+        format!("http://{}{path}", self.control)
     }
 
     /// Makes a phone with default settings.
@@ -71,13 +88,8 @@ impl Server {
 
     /// The first message of a kind that arrives at a phone.
     pub(crate) async fn arrived(&self, phone: &str, kind: &str) -> Value {
-        let answer = self
-            .get(&format!("/phones/{phone}/inbox?kind={kind}&wait=20"))
-            .await;
-        answer["messages"]
-            .get(0)
-            .cloned()
-            .unwrap_or_else(|| panic!("no {kind} arrived at {phone}"))
+        let answer = self.get(&format!("/phones/{phone}/inbox?kind={kind}&wait=20")).await;
+        answer["messages"].get(0).cloned().unwrap_or_else(|| panic!("no {kind} arrived at {phone}"))
     }
 }
 
