@@ -36,11 +36,30 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let fake = Fake::start(any, any).await.expect("the fake starts");
-        Self { fake, agent: agent() }
+        Self { socket: fake.socket, control: fake.control, _runs: Runs::Here { _fake: fake }, agent: agent() }
+    }
+
+    /// The same as a process of its own; also returns the process's id.
+    pub(crate) fn process() -> (Self, u32) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fake-whatsapp"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("piped");
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        let ready: Value = serde_json::from_str(&line).expect("one line of JSON");
+        let address = |name: &str| {
+            let text = ready[name].as_str().expect("an address");
+            text.parse().expect("an address")
+        };
+        let id = child.id();
+        let (socket, control) = (address("socket"), address("control"));
+        (Self { socket, control, _runs: Runs::Process(child), agent: agent() }, id)
     }
 
     pub(crate) fn socket_url(&self) -> String {
-        format!("ws://{}/ws/chat", self.fake.socket)
+        format!("ws://{}/ws/chat", self.socket)
     }
 
     fn url(&self, path: &str) -> String {
