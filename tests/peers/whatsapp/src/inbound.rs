@@ -237,6 +237,7 @@ fn at_phone(state: &mut State, origin: &Origin<'_>, pn: &str, message: wa::Messa
     let automatic = phone.receipts;
     phone.receive(Received {
         seq: 0,
+        copies: 1,
         id: origin.id.clone(),
         chat,
         from: origin.pn.to_owned(),

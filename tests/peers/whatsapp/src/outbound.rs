@@ -92,9 +92,11 @@ fn to_user(state: &mut State, draft: &Draft<'_>, chat: &Jid) -> Result<()> {
 
 /// Puts a message into the inbox of a phone.
 fn arrive(state: &mut State, draft: &Draft<'_>, target: &str, chat: &str) -> Result<()> {
-    let described = content::describe(draft.message);
+    let mut described = content::describe(draft.message);
+    content::open_vote(state, target, draft.author, draft.message, &mut described.content);
     state.phone_mut(target)?.receive(Received {
         seq: 0,
+        copies: 1,
         id: draft.id.to_owned(),
         chat: chat.to_owned(),
         from: draft.author.to_owned(),

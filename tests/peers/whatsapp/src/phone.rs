@@ -93,6 +93,8 @@ pub(crate) struct Received {
     pub(crate) content: Value,
     /// Seconds since the epoch.
     pub(crate) at: u64,
+    /// How often it arrived: a phone shows a message once, however often it is sent under the same id.
+    pub(crate) copies: u32,
     #[serde(skip)]
     pub(crate) message: wa::Message,
 }
@@ -228,6 +230,13 @@ impl Phone {
 
     /// Keeps what arrived.
     pub(crate) fn receive(&mut self, mut received: Received) {
+        let earlier = self.inbox.iter_mut().rev().find(|earlier| {
+            earlier.id == received.id && earlier.chat == received.chat && earlier.from == received.from
+        });
+        if let Some(earlier) = earlier {
+            earlier.copies += 1;
+            return;
+        }
         self.next_seq += 1;
         received.seq = self.next_seq;
         self.inbox.push_back(received);

@@ -8,6 +8,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -25,6 +26,9 @@ use crate::{dispatch, login, pairing};
 /// A client that does not finish its handshake by then is cut off.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// So long a client may take to close after us.
+const LINGER: Duration = Duration::from_secs(2);
+
 type Socket = WebSocketStream<TcpStream>;
 
 /// Accepts connections for ever.
@@ -35,8 +39,17 @@ pub(crate) async fn serve(world: Shared, listener: TcpListener) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        if world.state().is_cut(None) {
-            continue;
+        let outage = world.state().outage(None).map(|cut| (cut.silent, cut.until));
+        match outage {
+            None => {}
+            Some((false, _)) => continue,
+            Some((true, until)) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(until.into()).await;
+                    drop(stream);
+                });
+                continue;
+            }
         }
         let world = world.clone();
         tokio::spawn(async move {
@@ -62,29 +75,35 @@ async fn connection(world: &Shared, stream: TcpStream) -> Result<()> {
 
     let (sink, source) = socket.split();
     let (outbox, queue) = unbounded_channel();
-    let writer = tokio::spawn(write(sink, session.write, queue));
-    let conn = {
+    let (writes, written) = oneshot::channel::<()>();
+    let conn = world.state().next_number();
+    let writer = tokio::spawn({
+        let world = world.clone();
+        async move {
+            write(&world, conn, sink, session.write, queue).await;
+            // Aborted, it never comes here: the reader hears that as well. It may be gone already.
+            writes.send(()).ok();
+        }
+    });
+    {
         let mut state = world.state();
         state.stats.handshakes += 1;
         state.stats.resumed += u64::from(resumed);
-        let conn = state.next_number();
         let peer = peer_of(&payload, session.client_static)?;
-        if let Peer::Device { pn, .. } = &peer {
-            let pn = pn.clone();
-            if state.is_cut(Some(&pn)) {
-                writer.abort();
-                return Ok(());
-            }
+        if let Peer::Device { pn, .. } = &peer
+            && state.outage(Some(pn)).is_some()
+        {
+            writer.abort();
+            return Ok(());
         }
         state.conns.insert(conn, Conn { outbox, peer, abort: writer.abort_handle() });
         match &payload.device_pairing_data.as_option() {
             Some(_) => pairing::offer_refs(&mut state, conn),
             None => login::login(&mut state, conn, &session.client_static),
         }
-        conn
-    };
+    }
 
-    let outcome = read(world, conn, source, session.read, decoder, &writer).await;
+    let outcome = read(world, conn, source, session.read, decoder, written).await;
     forget(world, conn);
     // The writer ends by itself: nobody holds its outbox any more.
     outcome
@@ -154,9 +173,16 @@ async fn send_frame(socket: &mut Socket, payload: &[u8]) -> Result<()> {
 }
 
 /// Encrypts and writes what is queued, until the queue or the connection ends.
-async fn write(mut sink: SplitSink<Socket, Message>, cipher: NoiseCipher, mut queue: UnboundedReceiver<Out>) {
+async fn write(
+    world: &Shared,
+    conn: ConnId,
+    mut sink: SplitSink<Socket, Message>,
+    cipher: NoiseCipher,
+    mut queue: UnboundedReceiver<Out>,
+) {
     let mut counter = 0;
     while let Some(out) = queue.recv().await {
+        wait_out_silence(world, conn).await;
         let node = match out {
             Out::Node(node) => node,
             Out::Close => break,
@@ -185,11 +211,12 @@ async fn read(
     mut source: SplitStream<Socket>,
     cipher: NoiseCipher,
     mut decoder: FrameDecoder,
-    writer: &tokio::task::JoinHandle<()>,
+    mut written: oneshot::Receiver<()>,
 ) -> Result<()> {
     let mut counter = 0;
     loop {
         while let Some(mut frame) = decoder.decode_frame() {
+            wait_out_silence(world, conn).await;
             cipher.decrypt_in_place_with_counter(counter, &mut frame)?;
             counter += 1;
             let stanza = decode(&frame)?;
@@ -203,15 +230,31 @@ async fn read(
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
             },
-            // Closed or aborted from our side.
-            () = finished(writer) => return Ok(()),
+            outcome = &mut written => {
+                if outcome.is_ok() {
+                    forget(world, conn);
+                    linger(source).await;
+                }
+                return Ok(());
+            }
         }
     }
 }
 
-async fn finished(writer: &tokio::task::JoinHandle<()>) {
-    while !writer.is_finished() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// Reads what the client still says after we closed: a socket closed with unread input would take our last words with it.
+async fn linger(mut source: SplitStream<Socket>) {
+    let rest = async { while let Some(Ok(_)) = source.next().await {} };
+    tokio::time::timeout(LINGER, rest).await.ok();
+}
+
+/// Returns when the network lets something through.
+async fn wait_out_silence(world: &Shared, conn: ConnId) {
+    loop {
+        let until = world.state().silent_until(conn);
+        match until {
+            Some(until) => tokio::time::sleep_until(until.into()).await,
+            None => return,
+        }
     }
 }
 

@@ -52,6 +52,15 @@ pub(crate) struct Cut {
     pub(crate) until: Instant,
     /// Only these phones; empty: everybody.
     pub(crate) phones: Vec<String>,
+    /// Connections stay, but nothing passes.
+    pub(crate) silent: bool,
+}
+
+impl Cut {
+    /// `None` is a connection whose owner is not known (yet).
+    fn concerns(&self, phone: Option<&str>) -> bool {
+        self.phones.is_empty() || phone.is_some_and(|phone| self.phones.iter().any(|other| other == phone))
+    }
 }
 
 /// The whole state.
@@ -117,13 +126,21 @@ impl State {
         self.phones.get(pn).map(|phone| phone.devices.keys().copied().collect()).unwrap_or_default()
     }
 
-    /// Whether the network is cut for this phone now. `None` asks for a connection whose owner is not known yet.
-    pub(crate) fn is_cut(&mut self, phone: Option<&str>) -> bool {
-        let Some(cut) = &self.cut else { return false };
-        if Instant::now() >= cut.until {
+    /// The outage that concerns a phone now, if there is one.
+    pub(crate) fn outage(&mut self, phone: Option<&str>) -> Option<&Cut> {
+        if self.cut.as_ref().is_some_and(|cut| Instant::now() >= cut.until) {
             self.cut = None;
-            return false;
         }
-        cut.phones.is_empty() || phone.is_some_and(|phone| cut.phones.iter().any(|other| other == phone))
+        self.cut.as_ref().filter(|cut| cut.concerns(phone))
+    }
+
+    /// Until when nothing passes on a connection that is still open.
+    pub(crate) fn silent_until(&mut self, conn: ConnId) -> Option<Instant> {
+        self.cut.as_ref()?;
+        let phone = match self.conns.get(&conn).map(|conn| &conn.peer) {
+            Some(Peer::Device { pn, .. }) => Some(pn.clone()),
+            _ => None,
+        };
+        self.outage(phone.as_deref()).filter(|cut| cut.silent).map(|cut| cut.until)
     }
 }

@@ -19,6 +19,9 @@ pub(crate) struct CutRequest {
     /// Only these phones; absent: everybody.
     #[serde(default)]
     phones: Vec<String>,
+    /// Connections stay open, and what is written meanwhile arrives afterwards.
+    #[serde(default)]
+    silent: bool,
 }
 
 pub(crate) async fn post_cut(Shares(world): Shares<Shared>, Json(cut): Json<CutRequest>) -> Reply<Json<Value>> {
@@ -30,7 +33,7 @@ pub(crate) async fn post_cut(Shares(world): Shares<Shared>, Json(cut): Json<CutR
             Peer::Device { pn, .. } => cut.phones.contains(pn),
             Peer::Registering(_) => false,
         };
-        if concerned {
+        if concerned && !cut.silent {
             conn.abort.abort();
             broken += 1;
         }
@@ -38,6 +41,7 @@ pub(crate) async fn post_cut(Shares(world): Shares<Shared>, Json(cut): Json<CutR
     state.cut = Some(Cut {
         until: Instant::now() + Duration::from_secs_f64(cut.seconds.clamp(0.0, 3600.0)),
         phones: cut.phones,
+        silent: cut.silent,
     });
     Ok(Json(json!({ "broken": broken })))
 }

@@ -79,9 +79,20 @@ impl Server {
     }
 
     pub(crate) async fn try_post(&self, path: &str, body: Value) -> (u16, Value) {
-        let (agent, url) = (self.agent.clone(), self.url(path));
+        self.send("POST", path, body).await
+    }
+
+    /// Any request; the status and the answer, JSON or text.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let (agent, url, method) = (self.agent.clone(), self.url(path), method.to_owned());
         tokio::task::spawn_blocking(move || {
-            let mut answer = agent.post(&url).send_json(body).expect("the control API answers");
+            let mut answer = match method.as_str() {
+                "POST" => agent.post(&url).send_json(body),
+                "PATCH" => agent.patch(&url).send_json(body),
+                "DELETE" => agent.delete(&url).call(),
+                _ => agent.get(&url).call(),
+            }
+            .expect("the control API answers");
             let text = answer.body_mut().read_to_string().expect("a body");
             let parsed = serde_json::from_str(&text).unwrap_or(Value::String(text));
             (answer.status().as_u16(), parsed)

@@ -9,3 +9,4 @@ mod kinds;
 mod many;
 mod messages;
 mod pairing;
+mod readme;

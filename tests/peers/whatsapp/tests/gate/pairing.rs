@@ -173,3 +173,20 @@ async fn the_network_is_cut_and_nothing_is_lost() {
     assert_eq!(stats["duplicateMessages"], 0, "{stats}");
     assert!(stats["resumed"].as_u64() >= Some(1), "{stats}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_is_silent_for_a_while() {
+    let server = Server::start().await;
+    server.phone(ALICE, "Alice").await;
+    server.phone(BOB, "Bob").await;
+    let device = Device::linked(&server, ALICE).await;
+    let cut = server.post("/network/cut", json!({"seconds": 1.0, "silent": true, "phones": [ALICE]})).await;
+    assert_eq!(cut["broken"], 0);
+    let message = json!({"to": ALICE, "message": {"text": "held back"}});
+    server.post(&format!("/phones/{BOB}/send"), message).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(device.texts().is_empty(), "nothing passes");
+    device.text("held back").await;
+    let phone = server.get(&format!("/phones/{ALICE}")).await;
+    assert_eq!(phone["devices"][0]["logins"], 1, "the connection stayed: {phone}");
+}
