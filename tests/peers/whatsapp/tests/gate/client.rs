@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use wacore::store::InMemoryBackend;
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
-use whatsapp_rust::bot::{Bot, BotHandle};
+use whatsapp_rust::bot::{Bot, BotHandle, EventDelivery};
 use whatsapp_rust::client::Client;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
@@ -64,6 +64,7 @@ impl Device {
             .with_runtime(TokioRuntime)
             .with_version((2, 3000, 1_030_000_000))
             .with_wanted_pre_key_count(30)
+            .with_event_delivery(EventDelivery::Ordered { capacity: 10_000 })
             .on_event(move |event, _client| {
                 seen.lock().expect("no panic").push(event);
                 async {}

@@ -16,6 +16,7 @@ fn number(at: usize) -> String {
 
 /// Links `accounts` clients to one process of the fake, lets each of them write and read a message, and says what the process
 /// needs for that.
+#[expect(clippy::print_stdout, reason = "the figure is what it is run for")]
 async fn serve(accounts: usize, at_once: usize) {
     let (server, process) = Server::process();
     let server = Arc::new(server);
