@@ -17,6 +17,9 @@ use crate::login::failure;
 /// So many arrived messages are kept for each phone; the oldest go first.
 const INBOX: usize = 2_000;
 
+/// So many receipts, and so many states, are kept for each phone.
+const SEEN: usize = 5_000;
+
 /// So many own messages are kept, for devices that ask for one again.
 const SENT: usize = 200;
 
@@ -147,8 +150,8 @@ pub(crate) struct Phone {
     last_device: u16,
     pub(crate) inbox: VecDeque<Received>,
     next_seq: u64,
-    pub(crate) receipts_seen: Vec<ReceiptSeen>,
-    pub(crate) states_seen: Vec<StateSeen>,
+    pub(crate) receipts_seen: VecDeque<ReceiptSeen>,
+    pub(crate) states_seen: VecDeque<StateSeen>,
     pub(crate) sent: VecDeque<Sent>,
     /// Errors for the next messages that this account's devices send.
     pub(crate) refusals: VecDeque<u16>,
@@ -185,8 +188,8 @@ impl Phone {
             last_device: 0,
             inbox: VecDeque::new(),
             next_seq: 0,
-            receipts_seen: Vec::new(),
-            states_seen: Vec::new(),
+            receipts_seen: VecDeque::new(),
+            states_seen: VecDeque::new(),
             sent: VecDeque::new(),
             refusals: VecDeque::new(),
             ids_seen: HashSet::new(),
@@ -242,6 +245,22 @@ impl Phone {
         self.inbox.push_back(received);
         if self.inbox.len() > INBOX {
             self.inbox.pop_front();
+        }
+    }
+
+    /// Keeps a receipt for one of its messages.
+    pub(crate) fn see_receipt(&mut self, receipt: ReceiptSeen) {
+        self.receipts_seen.push_back(receipt);
+        if self.receipts_seen.len() > SEEN {
+            self.receipts_seen.pop_front();
+        }
+    }
+
+    /// Keeps what somebody else showed.
+    pub(crate) fn see_state(&mut self, state: StateSeen) {
+        self.states_seen.push_back(state);
+        if self.states_seen.len() > SEEN {
+            self.states_seen.pop_front();
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn presence(state: &mut State, pn: &str, device: u16, node: &Node) {
                 linked.available = available;
             }
             if let Some(phone) = state.phones.get_mut(pn) {
-                phone.states_seen.push(StateSeen { from: pn.to_owned(), state: kind, chat: None, at: now_secs() });
+                phone.see_state(StateSeen { from: pn.to_owned(), state: kind, chat: None, at: now_secs() });
             }
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn chat_state(state: &mut State, pn: &str, node: &Node) {
     };
     for viewer in viewers {
         if let Some(phone) = state.phones.get_mut(&viewer) {
-            phone.states_seen.push(StateSeen {
+            phone.see_state(StateSeen {
                 from: pn.to_owned(),
                 state: what.to_owned(),
                 chat: Some(chat.clone()),
@@ -201,11 +201,6 @@ pub(crate) fn call(state: &mut State, conn: ConnId, pn: &str, node: &Node) {
     };
     let Some(other) = state.pn_of(&to) else { return };
     if let Some(phone) = state.phones.get_mut(&other) {
-        phone.states_seen.push(StateSeen {
-            from: pn.to_owned(),
-            state: format!("call:{action}"),
-            chat: None,
-            at: now_secs(),
-        });
+        phone.see_state(StateSeen { from: pn.to_owned(), state: format!("call:{action}"), chat: None, at: now_secs() });
     }
 }

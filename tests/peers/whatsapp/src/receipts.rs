@@ -105,7 +105,7 @@ fn seen(state: &mut State, author: &str, pn: &str, device: u16, kind: &str, chat
         return;
     };
     for id in ids {
-        phone.receipts_seen.push(ReceiptSeen {
+        phone.see_receipt(ReceiptSeen {
             id: id.clone(),
             kind: if kind.is_empty() { "delivered" } else { kind }.to_owned(),
             from: pn.to_owned(),

@@ -23,7 +23,7 @@ use crate::world::Shared;
 use crate::{iq, login, pairing, unlink};
 
 /// A client must answer `pair-success` by then.
-const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
+const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

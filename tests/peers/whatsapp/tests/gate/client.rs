@@ -19,7 +19,7 @@ use whatsapp_rust::{InboundDurabilityHook, TokioRuntime};
 use crate::control::{Server, agent};
 
 /// How long anything may take in a test.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a client is set up.
 #[derive(Default)]

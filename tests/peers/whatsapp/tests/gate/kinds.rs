@@ -73,6 +73,17 @@ async fn opened(device: &Device, media: &dyn wacore::download::Downloadable) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn expired_media_cannot_be_opened() {
+    let (server, device) = alice_and_bob().await;
+    bob_sends(&server, json!({"image": {"size": 100}})).await;
+    let image = device.message("an image", |message| message.image_message.is_set()).await;
+    let path = image.message.image_message.direct_path.clone().expect("a path");
+    let (_, gone) = server.send("DELETE", &format!("/media?path={path}"), json!({})).await;
+    assert_eq!(gone["wasThere"], true);
+    device.client.download(&*image.message.image_message).await.expect_err("it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn media_of_clients_can_be_opened() {
     let (server, device) = alice_and_bob().await;
     let file: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[0]).collect();

@@ -190,3 +190,33 @@ async fn the_network_is_silent_for_a_while() {
     let phone = server.get(&format!("/phones/{ALICE}")).await;
     assert_eq!(phone["devices"][0]["logins"], 1, "the connection stayed: {phone}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_error_makes_the_client_come_back() {
+    let server = Server::start().await;
+    server.phone(ALICE, "Alice").await;
+    let device = Device::linked(&server, ALICE).await;
+    server.post(&format!("/phones/{ALICE}/stream-error"), json!({"code": 503})).await;
+    for _ in 0..1000 {
+        let phone = server.get(&format!("/phones/{ALICE}")).await;
+        if phone["devices"][0]["logins"] == 2 {
+            drop(device);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it did not come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_account_gets_failure_403_until_it_is_unlocked() {
+    let server = Server::start().await;
+    server.phone(ALICE, "Alice").await;
+    let device = Device::linked(&server, ALICE).await;
+    server.post(&format!("/phones/{ALICE}/ban"), json!({"reason": 403})).await;
+    logged_out(&device).await;
+    let (status, _) = server.send("DELETE", &format!("/phones/{ALICE}/ban"), json!({})).await;
+    assert_eq!(status, 200);
+    let device = Device::start(&server, device.crash()).await;
+    device.connected().await;
+}
