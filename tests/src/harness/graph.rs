@@ -338,6 +338,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The number, if the request may use it.
+#[expect(clippy::result_large_err, reason = "one a request, and answered at once")]
 fn allowed(state: &Shared, headers: &HeaderMap, id: &str) -> Result<Number, Response> {
     let bad = || error(401, 190, "Invalid OAuth access token - Cannot parse access token", &Value::Null);
     let token = token(headers).ok_or_else(bad)?;

@@ -104,6 +104,8 @@ impl Server {
             ("ADMIN_API_KEY", ADMIN_API_KEY),
             ("LOG_FORMAT", "json"),
             ("RATE_LIMIT", "off"),
+            // Nobody: tests talk to this machine only.
+            ("WHATSAPP_WEB_URL", "ws://127.0.0.1:9/ws/chat"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();

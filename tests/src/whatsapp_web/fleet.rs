@@ -43,7 +43,6 @@ async fn two_hundred_accounts_are_linked_at_once_and_all_are_back_after_a_restar
     drop(server);
 }
 
-#[expect(clippy::print_stdout, reason = "figures for whoever runs it by hand")]
 fn println_figures(linked: Duration, restored: Duration, before: u64, after: u64) {
     println!("{ACCOUNTS} linked in {linked:?}, restored in {restored:?}; {before} KiB, after the restart {after} KiB");
 }

@@ -82,7 +82,9 @@ impl Reader<'_> {
             Said::Content(content) => content,
             Said::Media(attached) => self.fetched(attached).await,
         };
-        let incoming = Incoming { id, chat, sender, from_me: false, push_name: name, is_group, content, quoted, at };
+        let facts = serde_json::Value::Null;
+        let incoming =
+            Incoming { id, chat, sender, from_me: false, push_name: name, is_group, content, quoted, at, facts };
         self.emit.emit(Update::Received(Box::new(incoming))).await
     }
 

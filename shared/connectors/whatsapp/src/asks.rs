@@ -32,7 +32,13 @@ pub(crate) async fn ask(inner: &Inner, client: &Arc<Client>, request: Request) -
         Request::Check { phones } => check(client, &phones).await,
         Request::ProfilePicture { address } => picture(client, &address).await,
         Request::SyncContacts => contacts(inner, client).await,
-        Request::MarkRead { chat, messages } => read(inner, client, &chat, &messages).await,
+        Request::MarkRead { chat, messages, typing: shown } => {
+            let read = read(inner, client, &chat, &messages).await?;
+            if shown {
+                typing(client, &chat, true).await?;
+            }
+            Ok(read)
+        }
         Request::Typing { chat, on } => typing(client, &chat, on).await,
         Request::Lid { address } => lid(client, &address).await,
         Request::Groups

@@ -46,7 +46,10 @@ pub(crate) async fn narrate(inner: Arc<Inner>, client: Arc<Client>, mut hears: m
 
 async fn happened(inner: &Inner, client: &Client, event: &Event) -> Result<()> {
     match event {
-        Event::PairingQrCode(qr) => line(inner, Update::Qr { code: qr.code.clone() }).await,
+        Event::PairingQrCode(qr) => {
+            inner.settled.notify_one();
+            line(inner, Update::Qr { code: qr.code.clone() }).await
+        }
         Event::PairingQrCodesExhausted(_) => line(inner, Update::PairingExpired).await,
         Event::PairPasskeyRequest(_) => {
             // A passkey lives in a phone or a browser, and answers to web.whatsapp.com only: there is none here to ask.

@@ -52,8 +52,10 @@ impl WhatsappConnector {
     pub fn new(settings: Whatsapp, guard: Guard, media: Media) -> Result<Self> {
         silence();
         let tls = net::tls().map_err(Error::internal)?;
-        let common = Common { settings, guard, media, tls };
-        Ok(Self { common, capability: capability(Platform::Whatsapp, Transport::Web)? })
+        Ok(Self {
+            common: Common::new(settings, guard, media, tls),
+            capability: capability(Platform::Whatsapp, Transport::Web)?,
+        })
     }
 }
 

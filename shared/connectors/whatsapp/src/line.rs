@@ -28,7 +28,10 @@ use shared::{
     id::InstanceId,
     media::Media,
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::AbortHandle,
+};
 use url::Url;
 use whatsapp_rust::{
     CacheConfig, Client, TokioRuntime,
@@ -52,6 +55,10 @@ use crate::{
 
 /// How long WhatsApp may take for its first frame.
 const FIRST_FRAME: Duration = Duration::from_secs(45);
+/// Accounts of a process that log in at the same time: after a start, many want to.
+const LOGINS: usize = 24;
+/// For how long a login counts as one that is under way.
+const LOGIN: Duration = Duration::from_secs(10);
 /// How long the crate may take to write what it has when a line is closed.
 const CLOSE: Duration = Duration::from_secs(10);
 /// What the phone's list of linked devices shows.
@@ -73,6 +80,8 @@ pub(crate) struct Inner {
     /// It was up at some time.
     was_up: Arc<AtomicBool>,
     up: AtomicBool,
+    /// The login has come to something.
+    pub(crate) settled: Notify,
 }
 
 impl Inner {
@@ -83,11 +92,13 @@ impl Inner {
     pub(crate) fn set_up(&self) {
         self.was_up.store(true, Ordering::Release);
         self.up.store(true, Ordering::Release);
+        self.settled.notify_one();
     }
 
     /// Tells that the line is over. The worker drops it then.
     pub(crate) async fn over(&self, reason: Closed) -> Result<()> {
         self.up.store(false, Ordering::Release);
+        self.settled.notify_one();
         self.emit.emit(Update::Closed { reason }).await
     }
 
@@ -102,12 +113,22 @@ pub(crate) struct Common {
     pub(crate) guard: Guard,
     pub(crate) media: Media,
     pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) logins: Arc<Semaphore>,
 }
+
+impl Common {
+    pub(crate) fn new(settings: Whatsapp, guard: Guard, media: Media, tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { settings, guard, media, tls, logins: Arc::new(Semaphore::new(LOGINS)) }
+    }
+}
+
+/// The running client, once its turn to log in has come.
+type Running = Arc<Mutex<Option<BotHandle>>>;
 
 pub(crate) struct WhatsappLine {
     inner: Arc<Inner>,
     client: Arc<Client>,
-    bot: Mutex<Option<BotHandle>>,
+    bot: Running,
     tasks: Vec<AbortHandle>,
 }
 
@@ -116,9 +137,9 @@ impl Drop for WhatsappLine {
         for task in &self.tasks {
             task.abort();
         }
+        // Without it the crate's own tasks would keep the client, and with it the socket.
+        self.client.signal_shutdown_sync();
         if let Some(bot) = self.take_bot() {
-            // Without it the crate's own tasks would keep the client, and with it the socket.
-            bot.client().signal_shutdown_sync();
             bot.abort();
         }
     }
@@ -153,6 +174,7 @@ impl WhatsappLine {
             failures: Mutex::default(),
             was_up: Arc::clone(&was_up),
             up: AtomicBool::new(false),
+            settled: Notify::new(),
         });
         let sockets = Sockets { road: road.clone(), url: url.clone(), emit, told: told.clone(), was_up };
         let listener = Listener { acks: Arc::clone(&inner.acks), told: told.clone() };
@@ -173,11 +195,11 @@ impl WhatsappLine {
             .build()
             .await
             .map_err(Error::unavailable)?;
-        let bot = bot.spawn();
-        let client = bot.client();
-        let narrator = tokio::spawn(events::narrate(Arc::clone(&inner), Arc::clone(&client), hears)).abort_handle();
-        let patience = tokio::spawn(patience(Arc::clone(&inner), Arc::clone(&client), told)).abort_handle();
-        Ok(Self { inner, client, bot: Mutex::new(Some(bot)), tasks: vec![narrator, patience] })
+        let (client, running) = (bot.client(), Running::default());
+        let narrator = tokio::spawn(events::narrate(Arc::clone(&inner), Arc::clone(&client), hears));
+        let begin = begin(bot, Arc::clone(&running), Arc::clone(&inner), Arc::clone(&common.logins), told);
+        let tasks = vec![narrator.abort_handle(), tokio::spawn(begin).abort_handle()];
+        Ok(Self { inner, client, bot: running, tasks })
     }
 
     fn take_bot(&self) -> Option<BotHandle> {
@@ -185,8 +207,22 @@ impl WhatsappLine {
     }
 }
 
-/// A server that takes the connection and says nothing is none.
-async fn patience(inner: Arc<Inner>, client: Arc<Client>, told: mpsc::UnboundedSender<Told>) {
+/// Logs in, few accounts at a time.
+async fn begin(
+    bot: Bot,
+    running: Running,
+    inner: Arc<Inner>,
+    logins: Arc<Semaphore>,
+    told: mpsc::UnboundedSender<Told>,
+) {
+    let turn = logins.acquire_owned().await;
+    let client = bot.client();
+    let handle = bot.spawn();
+    *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    // A login that takes long makes room for others.
+    drop(tokio::time::timeout(LOGIN, inner.settled.notified()).await);
+    drop(turn);
+    // A server that takes the connection and says nothing is none.
     if client.wait_for_socket(FIRST_FRAME).await.is_err() && !inner.is_up() {
         drop(told.send(Told::Lost));
     }

@@ -4,6 +4,8 @@
 
 mod http;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -178,25 +180,5 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn proxies_have_their_usual_ports() {
-        for (text, port) in [
-            ("http://proxy.example.com", 80),
-            ("https://user:secret@proxy.example.com", 443),
-            ("socks5://10.0.0.1", 1080),
-            ("socks5h://10.0.0.1:9050", 9050),
-        ] {
-            assert_eq!(Proxy::read(text).expect(text).port(), port);
-        }
-        for text in ["ftp://proxy.example.com", "nonsense", "http://"] {
-            assert!(Proxy::read(text).is_err(), "{text}");
-        }
     }
 }

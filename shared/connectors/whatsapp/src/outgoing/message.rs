@@ -83,7 +83,7 @@ pub(super) fn plain(content: &Content, outgoing: &Outgoing, own: &str) -> Result
             r#type: Some(Type::REVOKE),
             ..Default::default()
         }),
-        Content::Media { .. } | Content::Other { .. } | Content::Foreign { .. } => {
+        Content::Media { .. } | Content::Template { .. } | Content::Other { .. } | Content::Foreign { .. } => {
             return Err(Trouble::refused(reason::FAILED));
         }
     })

@@ -144,6 +144,7 @@ impl Journal {
         self.state().take_back();
         loop {
             let Some(changes) = self.state().next_put(upto) else { return Ok(()) };
+            tracing::trace!(changes = changes.len(), "session state is written");
             let written = self.session.write(changes).await;
             let removed = match &written {
                 Ok(()) => self.state().landed(),
