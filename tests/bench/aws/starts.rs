@@ -37,8 +37,12 @@ pub(crate) async fn run() {
     let counter = Counter::start(ministack::endpoint()).await;
     let env: Vec<_> = certificates.into_iter().chain([("AWS_ENDPOINT_URL", counter.url.as_str())]).collect();
     let mut server = tokio::task::block_in_place(|| Server::start_bundle(&env));
-    counter.remember();
     let environments = Arc::clone(server.bundle().environments());
+    for (name, event) in &functions {
+        // The very first start of a deployment makes its administrator.
+        ask(&environments, name, event).await;
+    }
+    counter.remember();
     let mut first: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     for _ in 0..STARTS {
         for (name, event) in &functions {
