@@ -117,6 +117,7 @@ mod tests {
             typing_ms: 0,
             link_preview: None,
             view_once: false,
+            about: None,
         }
     }
 
