@@ -120,7 +120,8 @@ impl Credentials {
     }
 }
 
-/// What a callback holds for one number: a message or a status with what belongs to it, and whose conversation it is of.
+/// What a callback holds for one number: a message, a status, or the echo of what was written on the account's own phone, with
+/// what belongs to it; and whose conversation it is of.
 #[derive(Debug, Clone, PartialEq)]
 struct Part {
     /// The other side; empty where there is none.
@@ -135,11 +136,19 @@ fn parts(body: &Value, phone_number_id: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     for change in list(body, "entry").iter().flat_map(|entry| list(entry, "changes")) {
         let value = &change["value"];
-        if change["field"] != "messages" || value["metadata"]["phone_number_id"] != phone_number_id {
+        if value["metadata"]["phone_number_id"] != phone_number_id {
+            continue;
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if change["field"] == "smb_message_echoes" {
+            let echoes = list(value, "message_echoes").into_iter();
+            parts.extend(echoes.map(|echo| Part { whose: text(&echo["to"]), body: json!({ "echo": echo }) }));
+            continue;
+        }
+        if change["field"] != "messages" {
             continue;
         }
         let contacts = list(value, "contacts");
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         for message in list(value, "messages") {
             let whose = ["from", "from_user_id"].iter().find_map(|name| message[*name].as_str()).unwrap_or_default();
             let is_theirs = |contact: &&Value| contact["wa_id"] == whose || contact["user_id"] == whose;
@@ -271,13 +280,16 @@ mod tests {
             })
         };
         let change = |field: &str, number: &str| json!({ "field": field, "value": value(number) });
+        let echoes = json!({ "metadata": { "phone_number_id": "7" }, "message_echoes": [{ "from": "9", "to": "2" }] });
+        let echoes = json!({ "field": "smb_message_echoes", "value": echoes });
         let body = json!({ "entry": [
-            { "changes": [change("messages", "7"), change("account_update", "7"), change("messages", "8")] },
+            { "changes": [change("messages", "7"), change("account_update", "7"), change("messages", "8"), echoes] },
             { "changes": null },
         ] });
         let found = parts(&body, "7");
         let whose: Vec<_> = found.iter().map(|part| part.whose.as_str()).collect();
-        assert_eq!(whose, ["2", "1", "US.3", "1"]);
+        assert_eq!(whose, ["2", "1", "US.3", "1", "2"]);
+        assert_eq!(found[4].body["echo"]["from"], "9");
         assert_eq!(found[0].body["contact"]["profile"]["name"], "B");
         assert_eq!(found[2].body["contact"], Value::Null);
         assert_eq!(found[3].body["status"]["id"], "wamid.c");

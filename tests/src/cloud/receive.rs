@@ -166,26 +166,59 @@ async fn reactions_change_what_they_are_about() {
 async fn a_person_whose_number_is_hidden_can_be_talked_to() {
     let account = World::shared().account().await;
     let sender = Sender::new("Ada");
-    let known = json!({"profile": {"name": "Ada"}, "wa_id": sender.phone, "user_id": "US.1349120865530274"});
-    let first = json!({"from": sender.phone, "from_user_id": "US.1349120865530274", "id": "wamid.h1",
-                       "timestamp": sender.at.to_string(), "type": "text", "text": {"body": "with a number"}});
-    assert_eq!(
-        account.tell(&account.number.callback(&json!({"contacts": [known], "messages": [first]}))).await.status,
-        200
-    );
+    let first = account.number.message(&sender, "wamid.h1", "text", &json!({"body": "with a number"}));
+    assert_eq!(account.tell(&first).await.status, 200);
     account.heard("wamid.h1").await;
     // From now on without it: the same chat.
-    let hidden = json!({"profile": {"name": "Ada", "username": "ada"}, "user_id": "US.1349120865530274"});
-    let second = json!({"from_user_id": "US.1349120865530274", "id": "wamid.h2",
+    let hidden = json!({"profile": {"name": "Ada", "username": "ada"}, "user_id": sender.user_id()});
+    let second = json!({"from_user_id": sender.user_id(), "id": "wamid.h2",
                         "timestamp": sender.at.to_string(), "type": "text", "text": {"body": "without one"}});
     assert_eq!(
         account.tell(&account.number.callback(&json!({"contacts": [hidden], "messages": [second]}))).await.status,
         200
     );
     let heard = account.heard("wamid.h2").await;
-    assert_eq!(heard["from"], "US.1349120865530274@bsuid");
+    let address = format!("{}@bsuid", sender.user_id());
+    assert_eq!(heard["from"], address);
     let history = account.instance.history(&sender.phone).await;
     assert_eq!(history.len(), 2, "one chat: {history:?}");
-    let sent = account.sent(&json!({"to": "US.1349120865530274@bsuid", "content": "hello"})).await;
-    assert_eq!((&sent.body["recipient"], sent.body.get("to")), (&json!("US.1349120865530274"), None));
+    let sent = account.sent(&json!({"to": address, "content": "hello"})).await;
+    assert_eq!((&sent.body["recipient"], sent.body.get("to")), (&json!(sender.user_id()), None));
+}
+
+#[tokio::test]
+async fn edits_revocations_and_what_the_phone_wrote() {
+    let account = World::shared().account().await;
+    let sender = Sender::new("Ada");
+    let tell = async |id: &str, kind: &str, object: Value| {
+        assert_eq!(account.tell(&account.number.message(&sender, id, kind, &object)).await.status, 200, "{kind}");
+        account.instance.wait_event(id, |event| event["data"]["messageId"] == id).await
+    };
+    tell("wamid.e1", "text", json!({"body": "frist"})).await;
+    tell("wamid.e2", "text", json!({"body": "oops"})).await;
+    let new = json!({"original_message_id": "wamid.e1", "message": {"type": "text", "text": {"body": "first"}}});
+    assert_eq!(tell("wamid.e3", "edit", new).await["type"], "message_edited");
+    assert_eq!(tell("wamid.e4", "revoke", json!({"original_message_id": "wamid.e2"})).await["type"], "message_revoked");
+
+    let echo = json!({"from": account.number.phone, "to": sender.phone, "id": "wamid.e5", "timestamp": sender.at.to_string(),
+                      "type": "text", "text": {"body": "from the phone"}});
+    let mut callback = account.number.callback(&json!({"message_echoes": [echo]}));
+    callback["entry"][0]["changes"][0]["field"] = json!("smb_message_echoes");
+    assert_eq!(account.tell(&callback).await.expect(200)["taken"], 1);
+    let sent = account.instance.wait_event("the echo", |event| event["data"]["messageId"] == "wamid.e5").await;
+    assert_eq!((&sent["type"], &sent["data"]["body"]), (&json!("message_sent"), &json!("from the phone")));
+    let history = account.instance.history(&sender.phone).await;
+    let shown: Vec<Value> = history
+        .iter()
+        .map(|message| {
+            json!([message["messageId"], message["content"], message["edited"], message["revoked"], message["fromMe"]])
+        })
+        .collect();
+    for wanted in [
+        json!(["wamid.e1", "first", true, false, false]),
+        json!(["wamid.e2", "", false, true, false]),
+        json!(["wamid.e5", "from the phone", false, false, true]),
+    ] {
+        assert!(shown.contains(&wanted), "{wanted} in {shown:?}");
+    }
 }

@@ -71,8 +71,7 @@ impl Number {
     /// The callback of a message: `content` holds what is under its type.
     #[must_use]
     pub fn message(&self, from: &Sender, id: &str, kind: &str, content: &Value) -> Value {
-        let message =
-            json!({"from": from.phone, "id": id, "timestamp": from.at.to_string(), "type": kind, kind: content});
+        let message = json!({"from": from.phone, "from_user_id": from.user_id(), "id": id, "timestamp": from.at.to_string(), "type": kind, kind: content});
         self.callback(&json!({"contacts": [from.contact()], "messages": [message]}))
     }
 
@@ -84,8 +83,10 @@ impl Number {
         if let Some(ours) = sent.body.get("biz_opaque_callback_data") {
             body["biz_opaque_callback_data"] = ours.clone();
         }
+        body["recipient_user_id"] = json!(user_id(&sent.to));
         super::instance::merge(&mut body, more);
-        self.callback(&json!({"statuses": [body]}))
+        let contact = json!({"wa_id": sent.to, "user_id": user_id(&sent.to)});
+        self.callback(&json!({"contacts": [contact], "statuses": [body]}))
     }
 
     /// Posts a callback as the platform does.
@@ -125,9 +126,21 @@ impl Sender {
         Sender { phone: fresh_phone(), name: name.to_owned(), at: chrono::Utc::now().timestamp() }
     }
 
-    fn contact(&self) -> Value {
-        json!({"profile": {"name": self.name}, "wa_id": self.phone})
+    /// The id under which the business knows him, whether it sees the number or not.
+    #[must_use]
+    pub fn user_id(&self) -> String {
+        user_id(&self.phone)
     }
+
+    /// As callbacks describe him.
+    #[must_use]
+    pub fn contact(&self) -> Value {
+        json!({"profile": {"name": self.name}, "wa_id": self.phone, "user_id": self.user_id()})
+    }
+}
+
+fn user_id(phone: &str) -> String {
+    format!("US.{phone}77")
 }
 
 /// A message that was taken.

@@ -61,7 +61,8 @@ impl Reader<'_> {
     /// Errors: something is not durable. What is repeated then is the same.
     pub(crate) async fn read(&self, parts: &[Value]) -> Result<()> {
         for part in parts {
-            if let Some(told) = Told::read(&part["message"], &part["contact"]) {
+            let told = Told::read(&part["message"], &part["contact"]).or_else(|| Told::echo(&part["echo"]));
+            if let Some(told) = told {
                 self.message(told).await?;
             } else if let Some(report) = report(&part["status"]) {
                 self.emit.emit(Update::Reported(Box::new(report))).await?;
@@ -77,14 +78,13 @@ impl Reader<'_> {
             self.pairs.tell(self.account, self.emit, &told.sender, also).await?;
         }
         let is_group = told.is_group();
-        let Told { id, sender, chat, name, said, quoted, at, .. } = told;
+        let Told { id, sender, chat, from_me, name, said, quoted, at, .. } = told;
         let content = match said {
             Said::Content(content) => content,
             Said::Media(attached) => self.fetched(attached).await,
         };
         let facts = serde_json::Value::Null;
-        let incoming =
-            Incoming { id, chat, sender, from_me: false, push_name: name, is_group, content, quoted, at, facts };
+        let incoming = Incoming { id, chat, sender, from_me, push_name: name, is_group, content, quoted, at, facts };
         self.emit.emit(Update::Received(Box::new(incoming))).await
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Told {
     pub(crate) also: Option<String>,
     /// Address of the chat: the sender's, or a group's.
     pub(crate) chat: String,
+    /// Written by the account itself, on its phone.
+    pub(crate) from_me: bool,
     pub(crate) name: String,
     pub(crate) said: Said,
     pub(crate) quoted: Option<String>,
@@ -42,10 +44,6 @@ impl Told {
             (None, Some(scoped)) => (scoped, None),
             (None, None) => return None,
         };
-        let seconds = match &message["timestamp"] {
-            Value::String(text) => text.parse::<i64>().ok()?,
-            other => other.as_i64()?,
-        };
         let profile = &contact["profile"];
         let name = [&profile["name"], &profile["username"]].into_iter().find_map(|value| text(value));
         let quoted = text(&message["context"]["id"]).map(str::to_owned);
@@ -55,16 +53,42 @@ impl Told {
             sender,
             also,
             chat,
+            from_me: false,
             name: name.unwrap_or_default().to_owned(),
             said: said(message),
             quoted,
-            at: Millis(seconds.saturating_mul(1000)),
+            at: at(&message["timestamp"])?,
+        })
+    }
+
+    /// What was written with the WhatsApp Business app under the same number. `None`: it does not say what to whom, when.
+    pub(crate) fn echo(message: &Value) -> Option<Self> {
+        let chat = [text(&message["to"]).and_then(person), text(&message["to_user_id"]).and_then(scoped)];
+        Some(Self {
+            id: text(&message["id"])?.to_owned(),
+            sender: person(text(&message["from"])?)?,
+            also: None,
+            chat: chat.into_iter().flatten().next()?,
+            from_me: true,
+            name: String::new(),
+            said: said(message),
+            quoted: text(&message["context"]["id"]).map(str::to_owned),
+            at: at(&message["timestamp"])?,
         })
     }
 
     pub(crate) fn is_group(&self) -> bool {
-        self.chat != self.sender
+        !self.from_me && self.chat != self.sender
     }
+}
+
+/// Seconds, as a text or as a number.
+fn at(timestamp: &Value) -> Option<Millis> {
+    let seconds = match timestamp {
+        Value::String(text) => text.parse::<i64>().ok()?,
+        other => other.as_i64()?,
+    };
+    Some(Millis(seconds.saturating_mul(1000)))
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -119,6 +143,18 @@ fn content(kind: &str, object: &Value, message: &Value) -> Content {
         "reaction" => match string(&object["message_id"]) {
             // Without an emoji it is taken back.
             Some(target) => Content::Reaction { target, emoji: string(&object["emoji"]).unwrap_or_default() },
+            None => Content::Other { name: kind.to_owned() },
+        },
+        "edit" => match (string(&object["original_message_id"]), &object["message"]) {
+            (Some(target), new) => {
+                let kind = new["type"].as_str().unwrap_or("text");
+                let said = [&new[kind]["body"], &new[kind]["caption"]].into_iter().find_map(string);
+                Content::Edit { target, text: said.unwrap_or_default() }
+            }
+            (None, _) => Content::Other { name: kind.to_owned() },
+        },
+        "revoke" => match string(&object["original_message_id"]) {
+            Some(target) => Content::Revoke { target },
             None => Content::Other { name: kind.to_owned() },
         },
         // Somebody tapped on what we had offered.
@@ -211,8 +247,23 @@ mod tests {
         assert!(matches!(read("button", &button), Content::Foreign { text, detail: Some(_), .. } if text == "Yes"));
         let list = json!({ "type": "list_reply", "list_reply": { "id": "1", "title": "First", "description": "d" } });
         assert!(matches!(read("interactive", &list), Content::Foreign { text, .. } if text == "First"));
+        let edit =
+            json!({ "original_message_id": "wamid.t", "message": { "type": "image", "image": { "caption": "new" } } });
+        assert_eq!(read("edit", &edit), Content::Edit { target: "wamid.t".into(), text: "new".into() });
+        let revoke = json!({ "original_message_id": "wamid.t" });
+        assert_eq!(read("revoke", &revoke), Content::Revoke { target: "wamid.t".into() });
         assert_eq!(read("ephemeral", &Value::Null), Content::Other { name: "ephemeral".into() });
         assert_eq!(read("image", &json!({})), Content::Other { name: "image".into() });
+    }
+
+    #[test]
+    fn what_the_phone_wrote_is_our_own() {
+        let echo = json!({
+            "from": "15550001111", "to": "15551234567", "id": "w", "timestamp": 1, "type": "text", "text": { "body": "hi" },
+        });
+        let told = Told::echo(&echo).expect("is told");
+        assert_eq!((told.from_me, told.chat.as_str(), told.is_group()), (true, "15551234567@s.whatsapp.net", false));
+        assert_eq!(Told::echo(&json!({ "from": "15550001111", "id": "w", "timestamp": 1 })), None);
     }
 
     #[test]
