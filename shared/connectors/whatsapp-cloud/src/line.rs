@@ -18,7 +18,7 @@ use shared::{
     connector::{Account, Closed, Emit, Line, Outgoing, Request, Sent, Update, unsupported},
     domain::content::Content,
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     failure::{Failure, Meaning, Refusal},
@@ -161,7 +161,7 @@ impl Inner {
     }
 
     async fn send(self: &Arc<Self>, outgoing: &Outgoing) -> Sent {
-        let wait = self.pace.wait(&outgoing.to);
+        let wait = self.pace.wait(&outgoing.to, Instant::now());
         if wait > WAIT_HERE {
             return Sent::Later { after: wait };
         }
@@ -196,7 +196,7 @@ impl Inner {
     }
 
     async fn taken(&self, outgoing: &Outgoing, answer: &Value) -> Sent {
-        self.pace.went(&outgoing.to);
+        self.pace.went(&outgoing.to, Instant::now());
         let Some(id) = answer["messages"][0]["id"].as_str().filter(|id| !id.is_empty()) else { return Sent::Unknown };
         // The number that people write to is not always the one that they have: what comes from there is the same chat.
         let theirs = answer["contacts"][0]["wa_id"].as_str().and_then(|number| number.parse::<Jid>().ok());
@@ -225,8 +225,10 @@ impl Inner {
         let Refusal { retry_after, .. } = refusal;
         match refusal.meaning() {
             Meaning::No => Sent::Rejected { reason: refusal.text },
-            Meaning::AccountLimit => Sent::Later { after: self.pace.account_limit(retry_after) },
-            Meaning::PairLimit => Sent::Later { after: self.pace.pair_limit(&outgoing.to, retry_after) },
+            Meaning::AccountLimit => Sent::Later { after: self.pace.account_limit(retry_after, Instant::now()) },
+            Meaning::PairLimit => {
+                Sent::Later { after: self.pace.pair_limit(&outgoing.to, retry_after, Instant::now()) }
+            }
             Meaning::Busy => Sent::Later { after: retry_after.unwrap_or(BUSY) },
             Meaning::Unknown => doubtful(retry_after.unwrap_or(BUSY)),
             Meaning::Unauthorized(reason) => {
