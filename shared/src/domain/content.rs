@@ -185,7 +185,16 @@ impl Content {
             Self::Edit { .. } => "editedMessage",
             Self::Revoke { .. } => "protocolMessage",
             Self::Template { .. } => "templateMessage",
-            Self::Other { name } | Self::Foreign { name, .. } => name,
+            Self::Foreign { name, .. } => match name.as_str() {
+                // Its bytes are elsewhere, which makes it no other kind.
+                "image" => "imageMessage",
+                "video" => "videoMessage",
+                "audio" => "audioMessage",
+                "document" => "documentMessage",
+                "sticker" => "stickerMessage",
+                name => name,
+            },
+            Self::Other { name } => name,
         }
     }
 }

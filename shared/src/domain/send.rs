@@ -92,13 +92,6 @@ pub async fn accept(app: &App, instance: &Instance, mut draft: Draft, ulid: &str
     if draft.content.text().chars().count() > capability.max_text {
         return Err(Error::invalid("message", format!("must have at most {} characters", capability.max_text)));
     }
-    // Where the platform names messages, callers may know one by the name that it had before.
-    if capability.message_ids == Ids::Platform
-        && let Some(quoted) = &draft.quoted
-        && let Some(known) = message::find(app, instance, quoted).await?
-    {
-        draft.quoted = Some(known.platform_id().to_owned());
-    }
     // A client's own id names one message, whoever it goes to: look before anything is counted.
     if draft.client_id.is_some() {
         let message = row(app, instance, &draft, ulid).await?;

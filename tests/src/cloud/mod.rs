@@ -21,8 +21,14 @@ struct World {
 
 impl World {
     fn start() -> World {
+        World::start_with(&[])
+    }
+
+    fn start_with(env: &[(&str, &str)]) -> World {
         let graph = Graph::start();
-        let server = Server::start_with(&[("WHATSAPP_CLOUD_API_URL", &graph.url())]);
+        let url = graph.url();
+        let all: Vec<_> = env.iter().copied().chain([("WHATSAPP_CLOUD_API_URL", url.as_str())]).collect();
+        let server = Server::start_with(&all);
         World { graph, server }
     }
 

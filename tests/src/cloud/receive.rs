@@ -94,10 +94,24 @@ async fn media_that_cannot_be_had_is_told_with_where_it_is() {
     assert_eq!(account.tell(&account.number.message(&sender, "wamid.gone", "image", &object)).await.status, 200);
     let data = account.heard("wamid.gone").await;
     assert_eq!(
-        (&data["contentType"], &data["body"], &data["hasMedia"]),
-        (&json!("image"), &json!("gone"), &json!(false))
+        (&json!(["imageMessage", "image"]), &json!("gone"), &json!(false)),
+        (&json!([data["type"], data["contentType"]]), &data["body"], &data["hasMedia"])
     );
     assert_eq!((&data["detail"]["mediaId"], &data["detail"]["mimeType"]), (&json!(media), &json!("image/png")));
+}
+
+#[tokio::test]
+async fn media_stays_where_it_is_if_that_is_wanted() {
+    let world = World::start_with(&[("WHATSAPP_MEDIA", "lazy")]);
+    let account = world.account().await;
+    let object = account.graph.media("audio/ogg", b"never fetched");
+    let callback = account.number.message(&Sender::new("Ada"), "wamid.lazy", "audio", &object);
+    let before = account.graph.asked(&account.number);
+    assert_eq!(account.tell(&callback).await.status, 200);
+    let data = account.heard("wamid.lazy").await;
+    assert_eq!((&data["type"], &data["hasMedia"]), (&json!("audioMessage"), &json!(false)));
+    assert_eq!(data["detail"]["mediaId"], object["id"]);
+    assert_eq!(account.graph.asked(&account.number), before);
 }
 
 #[tokio::test]
@@ -127,7 +141,7 @@ async fn every_other_kind_is_told() {
     let reply = tell("wamid.k4", "interactive", reply).await;
     assert_eq!((&reply["body"], &reply["detail"]["button_reply"]["id"]), (&json!("First"), &json!("b1")));
     let order = tell("wamid.k5", "order", json!({"catalog_id": "1", "text": "two, please", "product_items": []})).await;
-    assert_eq!((&order["contentType"], &order["body"]), (&json!("order"), &json!("two, please")));
+    assert_eq!((&order["contentType"], &order["body"]), (&json!("orderMessage"), &json!("two, please")));
     let system = tell("wamid.k6", "system", json!({"body": "changed number", "type": "user_changed_number"})).await;
     assert_eq!((&system["contentType"], &system["body"]), (&json!("system"), &json!("changed number")));
     let future = tell("wamid.k7", "hologram", json!({"id": "1"})).await;

@@ -24,6 +24,16 @@ async fn texts_answers_and_previews() {
     let sent = account.sent(&reply).await;
     assert_eq!(sent.body["context"], json!({"message_id": "wamid.question"}));
     assert_eq!(sent.body["text"]["preview_url"], true);
+    // One's own message, by the names that it had before the platform gave it another.
+    let first = account.instance.wa_post("/send", &json!({"phone": TO, "message": "remember this"})).await.expect(200);
+    let (ours, public) = (first["id"].as_str().expect("an id"), first["messageId"].as_str().expect("our id"));
+    let theirs = account.until(public, "sent").await["messageId"].clone();
+    for name in [ours, public] {
+        let sent = account.sent(&json!({"to": TO, "content": "as I said", "quotedMessageId": name})).await;
+        assert_eq!(sent.body["context"], json!({"message_id": theirs}));
+        let reaction = json!({"to": TO, "type": "reaction", "reaction": {"messageId": name, "emoji": "🫡"}});
+        assert_eq!(account.sent(&reaction).await.body["reaction"]["message_id"], theirs);
+    }
     // The routes of WhatsApp do the same.
     let answer =
         account.instance.wa_post("/send", &json!({"phone": TO, "message": "by the other door"})).await.expect(200);

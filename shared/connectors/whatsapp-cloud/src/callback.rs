@@ -10,6 +10,7 @@ use shared::{
     Result,
     app::App,
     clock::Millis,
+    config::IncomingMedia,
     connector::{Account, Emit, Incoming, MessageReport, Reported, Update},
     domain::content::Content,
     id::InstanceId,
@@ -78,27 +79,25 @@ impl Reader<'_> {
             self.pairs.tell(self.account, self.emit, &told.sender, also).await?;
         }
         let is_group = told.is_group();
-        let Told { id, sender, chat, from_me, name, said, quoted, at, .. } = told;
+        let Told { id, sender, chat, from_me, name, said, quoted, at, facts, .. } = told;
         let content = match said {
             Said::Content(content) => content,
             Said::Media(attached) => self.fetched(attached).await,
         };
-        let facts = serde_json::Value::Null;
         let incoming = Incoming { id, chat, sender, from_me, push_name: name, is_group, content, quoted, at, facts };
         self.emit.emit(Update::Received(Box::new(incoming))).await
     }
 
     /// With its bytes, or with where they are.
     async fn fetched(&self, attached: Attached) -> Content {
+        if self.app.config.whatsapp.media == IncomingMedia::Lazy {
+            return attached.elsewhere();
+        }
         match media::fetch(self.app, self.graph, &self.account.instance, &attached).await {
             Ok(media) => Content::Media { media_kind: attached.kind, media },
             Err(error) => {
                 tracing::warn!(instance = %self.account.instance, %error, "media of a message was not fetched");
-                Content::Foreign {
-                    name: attached.kind.name().to_owned(),
-                    text: attached.caption.clone().unwrap_or_default(),
-                    detail: Some(attached.detail()),
-                }
+                attached.elsewhere()
             }
         }
     }

@@ -5,6 +5,7 @@ use shared::{
     address::{Jid, Server},
     clock::Millis,
     domain::content::{Content, MediaKind},
+    store::Doc,
 };
 
 use crate::media::Attached;
@@ -24,6 +25,8 @@ pub(crate) struct Told {
     pub(crate) name: String,
     pub(crate) said: Said,
     pub(crate) quoted: Option<String>,
+    /// What its event shows beside all this: an object, or null.
+    pub(crate) facts: Value,
     pub(crate) at: Millis,
 }
 
@@ -57,6 +60,7 @@ impl Told {
             name: name.unwrap_or_default().to_owned(),
             said: said(message),
             quoted,
+            facts: facts(message),
             at: at(&message["timestamp"])?,
         })
     }
@@ -73,6 +77,7 @@ impl Told {
             name: String::new(),
             said: said(message),
             quoted: text(&message["context"]["id"]).map(str::to_owned),
+            facts: facts(message),
             at: at(&message["timestamp"])?,
         })
     }
@@ -80,6 +85,23 @@ impl Told {
     pub(crate) fn is_group(&self) -> bool {
         !self.from_me && self.chat != self.sender
     }
+}
+
+/// The words are those that the other transport has.
+fn facts(message: &Value) -> Value {
+    let mut facts = Doc::new();
+    let context = &message["context"];
+    if context["forwarded"] == true || context["frequently_forwarded"] == true {
+        facts.insert("forwarded".into(), true.into());
+    }
+    if message["audio"]["voice"] == true {
+        facts.insert("voice".into(), true.into());
+    }
+    // The advertisement that somebody came from.
+    if message["referral"].is_object() {
+        facts.insert("referral".into(), message["referral"].clone());
+    }
+    if facts.is_empty() { Value::Null } else { facts.into() }
 }
 
 /// Seconds, as a text or as a number.
@@ -123,8 +145,8 @@ fn said(message: &Value) -> Said {
 
 fn content(kind: &str, object: &Value, message: &Value) -> Content {
     let string = |value: &Value| text(value).map(str::to_owned);
-    let foreign = |said: Option<String>, detail: &Value| Content::Foreign {
-        name: kind.to_owned(),
+    let foreign = |name: &str, said: Option<String>, detail: &Value| Content::Foreign {
+        name: name.to_owned(),
         text: said.unwrap_or_default(),
         detail: (!detail.is_null()).then(|| detail.clone()),
     };
@@ -157,15 +179,20 @@ fn content(kind: &str, object: &Value, message: &Value) -> Content {
             Some(target) => Content::Revoke { target },
             None => Content::Other { name: kind.to_owned() },
         },
-        // Somebody tapped on what we had offered.
-        "button" => foreign(string(&object["text"]), object),
+        // Somebody tapped on what we had offered. The words are WhatsApp's own, as the other transport has them.
+        "button" => foreign("templateButtonReplyMessage", string(&object["text"]), object),
         "interactive" => {
-            let reply = object["type"].as_str().map_or(&Value::Null, |kind| &object[kind]);
-            let said = [&reply["title"], &reply["body"]].into_iter().find_map(string);
-            foreign(said, object)
+            let kind = object["type"].as_str().unwrap_or_default();
+            let name = match kind {
+                "button_reply" => "buttonsResponseMessage",
+                "list_reply" => "listResponseMessage",
+                _ => "interactiveResponseMessage",
+            };
+            let reply = &object[kind];
+            foreign(name, [&reply["title"], &reply["body"]].into_iter().find_map(string), object)
         }
-        "order" => foreign(string(&object["text"]), object),
-        "system" => foreign(string(&object["body"]), object),
+        "order" => foreign("orderMessage", string(&object["text"]), object),
+        "system" => foreign(kind, string(&object["body"]), object),
         // The platform says that it cannot show it here, and why.
         "unsupported" | "unknown" => match &message["errors"] {
             Value::Null => Content::Other { name: "unsupported".into() },
@@ -189,7 +216,11 @@ fn contacts(list: &Value) -> Content {
         return Content::Contact { name: name(card), phone: phone.to_owned() };
     }
     let names: Vec<String> = cards.iter().map(name).filter(|name| !name.is_empty()).collect();
-    Content::Foreign { name: "contact".into(), text: names.join(", "), detail: Some(json!({ "contacts": list })) }
+    Content::Foreign {
+        name: "contactsArrayMessage".into(),
+        text: names.join(", "),
+        detail: Some(json!({ "contacts": list })),
+    }
 }
 
 #[cfg(test)]
@@ -209,13 +240,14 @@ mod tests {
     fn who_wrote_when_in_answer_to_what() {
         let message = json!({
             "from": "15551234567", "id": "wamid.x", "timestamp": "1700000000", "type": "text", "text": { "body": "hi" },
-            "context": { "from": "1", "id": "wamid.q" },
+            "context": { "from": "1", "id": "wamid.q", "forwarded": true },
         });
         let contact = json!({ "profile": { "name": "Ada" }, "wa_id": "15551234567", "user_id": "US.134" });
         let told = Told::read(&message, &contact).expect("is told");
         assert_eq!((told.id.as_str(), told.name.as_str(), told.at), ("wamid.x", "Ada", Millis(1_700_000_000_000)));
         assert_eq!((told.sender.as_str(), told.also.as_deref()), ("15551234567@s.whatsapp.net", Some("US.134@bsuid")));
         assert_eq!((told.chat == told.sender, told.quoted.as_deref()), (true, Some("wamid.q")));
+        assert_eq!(told.facts, json!({ "forwarded": true }));
 
         let hidden = json!({ "from_user_id": "US.134", "id": "w", "timestamp": 1_700_000_000, "type": "text" });
         let told = Told::read(&hidden, &json!({ "profile": { "username": "ada" } })).expect("is told");
@@ -239,7 +271,7 @@ mod tests {
         assert_eq!(read("contacts", &card), Content::Contact { name: "Ada".into(), phone: "+1 555".into() });
         let two = json!([card[0], { "name": { "formatted_name": "Bob" } }]);
         assert!(
-            matches!(read("contacts", &two), Content::Foreign { name, text, .. } if name == "contact" && text == "Ada, Bob")
+            matches!(read("contacts", &two), Content::Foreign { name, text, .. } if name == "contactsArrayMessage" && text == "Ada, Bob")
         );
         let back = read("reaction", &json!({ "message_id": "wamid.t" }));
         assert_eq!(back, Content::Reaction { target: "wamid.t".into(), emoji: String::new() });

@@ -14,13 +14,13 @@ use reqwest::{
     Body,
     multipart::{Form, Part},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::{
     Error,
     app::{App, AppState},
     domain::{
         compose::MAX_MEDIA,
-        content::{Media, MediaKind},
+        content::{Content, Media, MediaKind},
     },
     error::Retry,
     id::{InstanceId, MediaId},
@@ -165,11 +165,16 @@ impl Attached {
         })
     }
 
-    /// What is said of it where its bytes could not be had.
-    pub(crate) fn detail(&self) -> Value {
-        serde_json::json!({
+    /// What it is while its bytes are not here.
+    pub(crate) fn elsewhere(&self) -> Content {
+        let detail = json!({
             "mediaId": self.id, "mimeType": self.mime, "sha256": self.sha256, "filename": self.filename,
-        })
+        });
+        Content::Foreign {
+            name: self.kind.name().to_owned(),
+            text: self.caption.clone().unwrap_or_default(),
+            detail: Some(detail),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn body(outgoing: &Outgoing, media: Option<&str>) -> Result<Value, No
     if let Some(quoted) = &outgoing.quoted
         && kind != "reaction"
     {
-        body["context"] = json!({ "message_id": known(quoted)? });
+        body["context"] = json!({ "message_id": known(outgoing, quoted)? });
     }
     Ok(body)
 }
@@ -43,8 +43,9 @@ fn recipient(to: &str) -> Result<(&'static str, String), No> {
     }
 }
 
-/// The platform's id of a message that this one refers to. Ours is what a message of ours has until it was sent.
-fn known(id: &str) -> Result<&str, No> {
+/// The platform's id of the message that this one refers to by `id`. Ours is what a message of ours has until it was sent.
+fn known<'a>(outgoing: &'a Outgoing, id: &'a str) -> Result<&'a str, No> {
+    let id = outgoing.about.as_ref().map_or(id, |about| about.id.as_str());
     if id.starts_with('~') { Err("the message that it refers to was not sent yet") } else { Ok(id) }
 }
 
@@ -67,7 +68,9 @@ fn content(outgoing: &Outgoing, media: Option<&str>) -> Result<(&'static str, Va
             let phone = json!({ "phone": phone, "type": "CELL", "wa_id": digits });
             ("contacts", json!([{ "name": { "formatted_name": name, "first_name": name }, "phones": [phone] }]))
         }
-        Content::Reaction { target, emoji } => ("reaction", json!({ "message_id": known(target)?, "emoji": emoji })),
+        Content::Reaction { target, emoji } => {
+            ("reaction", json!({ "message_id": known(outgoing, target)?, "emoji": emoji }))
+        }
         Content::Template { name, language, components } => {
             let components: Value = serde_json::from_str(components).map_err(|_| "the components are not JSON")?;
             ("template", json!({ "name": name, "language": { "code": language }, "components": components }))
@@ -103,7 +106,7 @@ fn set(object: &mut Value, name: &str, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use shared::id::MediaId;
+    use shared::{connector::About, id::MediaId};
 
     use super::*;
 
@@ -161,6 +164,9 @@ mod tests {
         let mut reply = outgoing(Content::Text { text: "hi".into() });
         reply.quoted = Some("wamid.q".into());
         reply.to = "US.13491208655302741918@bsuid".into();
+        let ours = About { id: "wamid.q".into(), from_me: true, sender: String::new(), text: "q".into() };
+        let renamed = Outgoing { quoted: Some("~01J".into()), about: Some(ours), ..reply.clone() };
+        assert_eq!(body(&renamed, None).expect("has a form")["context"], json!({ "message_id": "wamid.q" }));
         let body = body(&reply, None).expect("has a form");
         assert_eq!(body["context"], json!({ "message_id": "wamid.q" }));
         assert_eq!((&body["recipient"], &body["to"]), (&json!("US.13491208655302741918"), &Value::Null));
