@@ -63,6 +63,8 @@ pub enum Server {
     /// A person whose number is hidden.
     Lid,
     Newsletter,
+    /// A person as a business account knows him whose number is hidden: `US.13491208655302741918`.
+    Scoped,
 }
 
 impl Server {
@@ -72,6 +74,8 @@ impl Server {
             Self::Group => "g.us",
             Self::Lid => "lid",
             Self::Newsletter => "newsletter",
+            // The platform has no domain for these: ours.
+            Self::Scoped => "bsuid",
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct Jid {
 
 /// The longest local part that is taken: `{phone}-{seconds}` of an old group fits with room to spare.
 const MAX_LOCAL: usize = 40;
+/// The same of a business-scoped id: a country, perhaps `ENT`, and up to 128 letters and digits.
+const MAX_SCOPED: usize = 140;
 
 impl Jid {
     /// Reads a phone number or a full id, as users write them (spec/http.md, whatsapp `phone`). Errors name `field`.
@@ -104,12 +110,16 @@ impl Jid {
         let Some((local, server)) = text.rsplit_once('@') else {
             return Some(Self { user: phone_digits(text)?, server: Server::Person });
         };
-        let server = [Server::Person, Server::Group, Server::Lid, Server::Newsletter]
+        let server = [Server::Person, Server::Group, Server::Lid, Server::Newsletter, Server::Scoped]
             .into_iter()
             .find(|known| known.as_str().eq_ignore_ascii_case(server))?;
         let user = match server {
             Server::Person | Server::Lid => without_device(local),
             Server::Group | Server::Newsletter => local,
+            Server::Scoped => {
+                return (local.len() <= MAX_SCOPED && is_scoped(local))
+                    .then(|| Self { user: local.to_owned(), server });
+            }
         };
         let valid = match (server, user.split_once('-')) {
             (Server::Group, Some((creator, created))) => is_digits(creator) && is_digits(created),
@@ -152,6 +162,14 @@ impl FromStr for Jid {
 
 fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `{country}.{id}`, or `{country}.ENT.{id}`.
+fn is_scoped(local: &str) -> bool {
+    let Some((country, id)) = local.split_once('.') else { return false };
+    let id = id.strip_prefix("ENT.").unwrap_or(id);
+    let is_country = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
+    is_country && !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// Cuts `:12` (a device) and `.0` (an agent) off a local part: both name a device of a person, never somebody to write to.

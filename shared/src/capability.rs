@@ -73,6 +73,8 @@ const BOT: &[&str] =
     &["text", "image", "video", "audio", "document", "location", "contact", "poll", "reaction", "edit", "revoke"];
 const SIGNAL: &[&str] = &["text", "image", "video", "audio", "document", "contact", "reaction", "edit", "revoke"];
 const PLAIN: &[&str] = &["text", "image", "video", "audio", "document"];
+const CLOUD: &[&str] =
+    &["text", "image", "video", "audio", "document", "sticker", "location", "contact", "reaction", "template"];
 const WECOM: &[&str] = &["text", "image", "video", "audio", "document", "location", "revoke"];
 const IM: &[&str] = &["text"];
 
@@ -107,9 +109,16 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
     };
     Ok(match (platform, transport) {
         (Platform::Whatsapp, Transport::Web) => Capability { qr_pairing: true, pairing_code: true, ..base },
-        (Platform::Whatsapp, Transport::Cloud) => {
-            Capability { message_ids: Ids::Platform, contact_list: false, groups: false, max_text: 4096, ..base }
-        }
+        // It shows typing only with the receipt of a message that was read (`Request::MarkRead`).
+        (Platform::Whatsapp, Transport::Cloud) => Capability {
+            message_ids: Ids::Platform,
+            contact_list: false,
+            sends: CLOUD,
+            typing: false,
+            groups: false,
+            max_text: 4096,
+            ..base
+        },
         (Platform::Telegram, Transport::Bot) => Capability {
             message_ids: Ids::Platform,
             message_id_scope: IdScope::Chat,

@@ -9,6 +9,10 @@ use crate::{
     redact::Secret,
 };
 
+mod whatsapp;
+
+pub use whatsapp::{IncomingMedia, Pace, Whatsapp};
+
 /// Where state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
@@ -87,7 +91,13 @@ pub struct Config {
     pub juhe_auto_register: Option<bool>,
     /// Where the deployment's WeCom group robot is called, key included.
     pub wecom_robot: Option<Secret>,
+    /// Where WhatsApp's Cloud API is, without a slash at the end.
+    pub whatsapp_cloud_url: String,
+    pub whatsapp: Whatsapp,
 }
+
+const WHATSAPP_CLOUD: &str = "https://graph.facebook.com";
+const WHATSAPP: [(&str, &str, &str); 5] = whatsapp::TABLE;
 
 /// Name, default as documented, meaning. The order of the README's table.
 pub const TABLE: &[(&str, &str, &str)] = &[
@@ -158,6 +168,16 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "on in open mode, else off",
         "`on`: the first callback of an unknown device makes an instance for the first administrator.",
     ),
+    (
+        "WHATSAPP_CLOUD_API_URL",
+        "https://graph.facebook.com",
+        "Where the Cloud API of WhatsApp is, for accounts of transport `cloud`.",
+    ),
+    WHATSAPP[0],
+    WHATSAPP[1],
+    WHATSAPP[2],
+    WHATSAPP[3],
+    WHATSAPP[4],
     ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 8 in the template."),
     ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
 ];
@@ -310,6 +330,14 @@ impl Config {
             Some("off") => Some(false),
             Some(_) => return Err(Error::invalid("JUHE_AUTO_REGISTER", "JUHE_AUTO_REGISTER must be on or off")),
         };
+        let whatsapp_cloud_url = match source.get("WHATSAPP_CLOUD_API_URL") {
+            Some(text) if is_http(&text) => text,
+            Some(_) => {
+                let text = format!("WHATSAPP_CLOUD_API_URL must be a URL such as {WHATSAPP_CLOUD}");
+                return Err(Error::invalid("WHATSAPP_CLOUD_API_URL", text));
+            }
+            None => WHATSAPP_CLOUD.to_owned(),
+        };
         let wecom_robot = wecom_robot(source.get("WECOM_ROBOT_KEY"), source.get("WECOM_ROBOT_URL"))?;
         Ok(Self {
             listen: source.parse(
@@ -335,7 +363,7 @@ impl Config {
             encryption_key_old: source.get("ENCRYPTION_KEY_OLD").map(Secret::new),
             registration,
             third_party_auth,
-            rate_limit: source.get("RATE_LIMIT").as_deref().map_or(Ok(None), rate_limit)?,
+            rate_limit: source.get("RATE_LIMIT").map_or(Ok(None), |text| rate_limit("RATE_LIMIT", &text))?,
             log_format,
             cors_origins,
             outbound_allow: source.get("OUTBOUND_ALLOW"),
@@ -345,6 +373,8 @@ impl Config {
             juhe_callback_token: source.get("JUHE_CALLBACK_TOKEN").map(Secret::new),
             juhe_auto_register,
             wecom_robot,
+            whatsapp_cloud_url: whatsapp_cloud_url.trim_end_matches('/').to_owned(),
+            whatsapp: Whatsapp::load(source)?,
         })
     }
 
@@ -386,11 +416,11 @@ fn wecom_robot(key: Option<String>, base: Option<String>) -> Result<Option<Secre
     Ok(url.map(|url| Secret::new(url.as_str())))
 }
 
-fn rate_limit(text: &str) -> Result<Option<RateLimit>> {
+fn rate_limit(name: &'static str, text: &str) -> Result<Option<RateLimit>> {
     if text == "off" {
         return Ok(None);
     }
-    let bad = || Error::invalid("RATE_LIMIT", "RATE_LIMIT must be off or <requests>/<seconds>, such as 600/60");
+    let bad = || Error::invalid(name, format!("{name} must be off or <number>/<seconds>, such as 600/60"));
     let (requests, seconds) = text.split_once('/').ok_or_else(bad)?;
     let requests: u32 = requests.trim().parse().map_err(|_| bad())?;
     let seconds: u64 = seconds.trim().parse().map_err(|_| bad())?;
@@ -441,7 +471,12 @@ mod tests {
             ("JUHE_AUTO_REGISTER = 'yes'", "JUHE_AUTO_REGISTER"),
             ("JUHE_APP_KEY = 'k'", "JUHE_APP_SECRET"),
             ("WECOM_ROBOT_URL = 'nowhere'", "WECOM_ROBOT_URL"),
+            ("WHATSAPP_WEB_URL = 'https://example.com'", "WHATSAPP_WEB_URL"),
+            ("WHATSAPP_VERSION = '2.3000'", "WHATSAPP_VERSION"),
+            ("WHATSAPP_MEDIA = 'never'", "WHATSAPP_MEDIA"),
+            ("WHATSAPP_PACE = 'fast'", "WHATSAPP_PACE"),
             ("PUBLIC_WS_URL = 'https://example.com'", "PUBLIC_WS_URL"),
+            ("WHATSAPP_CLOUD_API_URL = 'graph'", "WHATSAPP_CLOUD_API_URL"),
             ("WEBSOCKET_MANAGEMENT_URL = 'wss://example.com'", "WEBSOCKET_MANAGEMENT_URL"),
             ("NONSENSE = 1", "NONSENSE"),
             ("ENCRYPTION_KEY = 'short'", "ENCRYPTION_KEY"),

@@ -55,6 +55,8 @@ pub enum Action {
     Delete { job: JobId },
     /// Ask the platform something and put the answer into job `job`.
     Ask { job: JobId, request: Request },
+    /// The platform has called us. What it said, as `Connector::callback` takes it: parts of one conversation, in their order.
+    Callback { parts: Vec<Value> },
 }
 
 /// A message to send.
@@ -77,6 +79,21 @@ pub struct Outgoing {
     pub link_preview: Option<bool>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub view_once: bool,
+    /// The message that it answers, or that its content refers to. Looked up before the attempt.
+    #[serde(skip)]
+    pub about: Option<About>,
+}
+
+/// What platforms must be told of a message that another one refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// The platform's id.
+    pub id: String,
+    pub from_me: bool,
+    /// Address of its sender; empty for our own.
+    pub sender: String,
+    /// The text that stands for it.
+    pub text: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
@@ -101,6 +118,9 @@ pub enum Request {
     MarkRead {
         chat: String,
         messages: Vec<String>,
+        /// Show that an answer is being written, where the platform ties that to reading.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        typing: bool,
     },
     Typing {
         chat: String,
@@ -194,6 +214,32 @@ pub enum Receipt {
     Read,
 }
 
+/// What became of a message that we sent, as a platform tells it that names messages itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageReport {
+    /// The platform's id.
+    pub id: String,
+    /// Our id of it ([`Outgoing::id`]), where the platform gives that back: then a report finds a message whose sending was cut
+    /// off before the platform's id was known.
+    pub ours: Option<String>,
+    /// Address of the chat.
+    pub chat: String,
+    pub what: Reported,
+    pub at: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reported {
+    /// The platform has it, and takes it further.
+    Sent,
+    Delivered,
+    Read,
+    /// It had been taken, and will not arrive.
+    Failed {
+        reason: String,
+    },
+}
+
 /// A message that came in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incoming {
@@ -209,6 +255,8 @@ pub struct Incoming {
     pub content: Content,
     pub quoted: Option<String>,
     pub at: Millis,
+    /// What its event shows beside all this: an object, such as whom it mentions, or null.
+    pub facts: Value,
 }
 
 /// A contact as the platform tells of it.
@@ -245,6 +293,12 @@ impl Closed {
         }
     }
 
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Logout, Self::Replaced, Self::Banned, Self::Unreachable, Self::Restart, Self::Error]
+            .into_iter()
+            .find(|reason| reason.name() == name)
+    }
+
     /// Whether the supervisor tries again by itself.
     pub fn will_reconnect(self) -> bool {
         matches!(self, Self::Unreachable | Self::Restart | Self::Error)
@@ -260,6 +314,10 @@ pub enum Update {
     },
     /// Nobody scanned: pairing stopped until somebody asks again.
     PairingExpired,
+    /// Pairing stopped for a reason that the user must be told: one word or two, such as `passkey_required`.
+    PairingRefused {
+        reason: &'static str,
+    },
     /// The line is up. `address` is the account's own, `aliases` are others that lead to it (a bot's username), `name` is its
     /// display name.
     Opened {
@@ -271,6 +329,12 @@ pub enum Update {
     Closed {
         reason: Closed,
     },
+    /// The platform does not accept the account's credentials (any more): nothing will do until somebody gives others, or asks
+    /// for another try. `reason` is a word such as `token_expired`, `detail` what the platform says.
+    Unauthorized {
+        reason: &'static str,
+        detail: String,
+    },
     Received(Box<Incoming>),
     Receipt {
         messages: Vec<String>,
@@ -278,6 +342,7 @@ pub enum Update {
         receipt: Receipt,
         at: Millis,
     },
+    Reported(Box<MessageReport>),
     Contacts(Vec<ContactInfo>),
     /// Two addresses of one chat: the phone id and the LID.
     SameChat {
@@ -299,12 +364,26 @@ pub struct Account {
     pub address: Option<String>,
 }
 
+/// A change of session state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionChange {
+    pub key: String,
+    /// `None` deletes.
+    pub value: Option<Vec<u8>>,
+    /// From then on the value may disappear by itself; until it has, it is still returned.
+    pub until: Option<Millis>,
+}
+
 /// Session state of one instance: opaque values under keys, encrypted, fenced by the owner's epoch.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>>;
     /// Writes or deletes (`None`) all of these, or none. At most 50 at once.
-    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()>;
+    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        self.write(changes.into_iter().map(|(key, value)| SessionChange { key, value, until: None }).collect()).await
+    }
+    /// [`SessionStore::put`], for values that may have an end. No key twice.
+    async fn write(&self, changes: Vec<SessionChange>) -> Result<()>;
     /// Keys that begin with `prefix`, in order, with their values; at most `limit` after `after`.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Vec<u8>)>>;
     /// Everything of the instance.
@@ -345,6 +424,14 @@ pub trait Connector: Send + Sync + 'static {
         session: Arc<dyn SessionStore>,
         emit: Arc<dyn Emit>,
     ) -> Result<Arc<dyn Line>>;
+
+    /// Takes what the platform called us with ([`Action::Callback`]), and emits it. Returns when all of it is durable; may be
+    /// given the same again. There need not be a line: what has been said has been said.
+    ///
+    /// Errors: something of it is not durable. What the connector makes nothing of is no error.
+    async fn callback(&self, _account: Account, _emit: Arc<dyn Emit>, _parts: &[Value]) -> Result<()> {
+        Err(unsupported("a callback"))
+    }
 }
 
 /// The answer of a connector that does not have what is asked.

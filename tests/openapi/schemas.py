@@ -33,7 +33,7 @@ SETTINGS = {
     "webhookSecret?": SECRET,
     "webhookEvents?": EVENTS,
     "webhookSettings?": d(ref("WebhookSettingsInput"), "The same settings, nested; they win over the flat ones."),
-    "credentials?": d(null(ANY_OBJECT), "What the transport needs to connect, at most 16 KiB; never shown again. `wecom` needs `guid`."),
+    "credentials?": d(null(ANY_OBJECT), "What the transport needs to connect, at most 16 KiB; never shown again. `wecom` needs `guid`; `cloud` needs `accessToken`, `phoneNumberId`, `appSecret` and `verifyToken`, and takes `apiVersion`."),
     "proxyUrl?": d(null(STR), "http, https, socks5 or socks5h; never shown again."),
     "limits?": null(ref("Limits")),
 }
@@ -60,6 +60,11 @@ MEDIA = {
 PLACE = {"latitude": {**NUM, "minimum": -90, "maximum": 90}, "longitude": {**NUM, "minimum": -180, "maximum": 180}, "name?": text(255), "address?": text(1024)}
 CARD = obj({"name": text(255), "phone": text(64)})
 POLL = {"question": text(255), "options": arr(text(100), minItems=2, maxItems=12, uniqueItems=True), "multiple?": d(BOOL, "Several answers at once.", default=False)}
+TEMPLATE = {
+    "name": text(512),
+    "language": d(text(16), "Code of the translation, such as `en_US`."),
+    "components?": d(arr(ANY_OBJECT), "What fills the gaps, as the Cloud API has it; at most 32 KiB."),
+}
 REACTION = {"messageId": text(512), "emoji": d(text(32, 0), "Empty: takes the reaction back.")}
 
 USAGE = {
@@ -115,6 +120,7 @@ EXTRA = {
     "location?": obj({"latitude": NUM, "longitude": NUM, "name": null(STR), "address": null(STR)}),
     "contact?": obj({"name": STR, "phone": STR}),
     "poll?": obj({"question": STR, "options": arr(STR), "multiple": BOOL}),
+    "template?": obj({"name": STR, "language": STR, "components": {}}),
     "quotedMessageId?": STR,
 }
 PARTICIPANTS = arr(PHONE, minItems=1, maxItems=1024)
@@ -274,7 +280,7 @@ SCHEMAS = {
     }),
     "MessageInput": obj({
         "to": d(STR, "Address on the platform."),
-        "type?": one_of("text", "image", "video", "audio", "document", "file", "sticker", "location", "contact", "poll", "reaction", default="text"),
+        "type?": one_of("text", "image", "video", "audio", "document", "file", "sticker", "location", "contact", "poll", "reaction", "template", default="text"),
         "content?": d(STR, "The text; for media the caption."),
         **MEDIA,
         "location?": obj(PLACE),
@@ -286,6 +292,7 @@ SCHEMAS = {
         "phone?": d(text(64), "Of a contact, whose name is `name`."),
         "poll?": obj(POLL),
         "reaction?": obj(REACTION),
+        "template?": d(obj(TEMPLATE), "WhatsApp, transport `cloud`: a text that the platform has approved."),
         "metadata?": d(ANY_OBJECT, "Comes back unchanged."),
         **OPTIONS,
     }),

@@ -5,6 +5,8 @@ pub mod harness;
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod cloud;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;
@@ -42,3 +44,5 @@ mod seed003;
 mod seed004;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod whatsapp_web;

@@ -5,6 +5,7 @@ mod admin;
 mod chat;
 mod forwarders;
 mod im;
+mod inbound;
 mod juhe;
 mod realtime;
 mod third_party;
@@ -142,6 +143,7 @@ pub(crate) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         forwarders::ROUTES,
         third_party::ROUTES,
         im::ROUTES,
+        inbound::ROUTES,
         juhe::ROUTES,
         chat::ROUTES,
         admin::ROUTES,

@@ -14,6 +14,7 @@ use shared::{
     domain::{
         access::{Caller, Scope},
         activity::{self, Action as Noted},
+        cloud::{Credentials, is_cloud},
         endpoint::WEBHOOK,
         im,
         instance::{self, Instance, Mode},
@@ -76,6 +77,9 @@ pub(crate) async fn create_instance(
             return Err(Error::invalid("credentials.guid", "credentials.guid is required for wecom").into());
         }
     }
+    if is_cloud(platform, transport, mode) {
+        Credentials::read(settings.credentials.as_ref().and_then(Option::as_ref))?;
+    }
     // Derived from the allocated ULID, so that a repeated request meets the first row.
     let id = InstanceId::new(allocated.short());
     let mut instance = register::row(&app, New { id, user: caller.id().clone(), platform, transport, mode });
@@ -135,6 +139,11 @@ pub(crate) async fn update_instance(
 ) -> Answer {
     let Owned { mut instance, .. } = owned.with(Scope::InstancesManage)?;
     fixed.check(&instance)?;
+    if is_cloud(instance.platform, instance.transport, instance.mode)
+        && let Some(given) = &settings.credentials
+    {
+        Credentials::read(given.as_ref())?;
+    }
     let before = instance.updated_at;
     let (reachable, was) = ((instance.webhook.enabled, instance.webhook.url.clone()), instance.clone());
     settings.apply(&app, &mut instance)?;

@@ -11,7 +11,12 @@ use shared::{
     Error,
     app::AppState,
     connector::Request,
-    domain::{access::Scope, compose, instance::Status, job},
+    domain::{
+        access::Scope,
+        compose,
+        instance::{Mode, Status},
+        job,
+    },
     edge::{Json, Owned, Reject, query::Params},
     qr,
 };
@@ -29,6 +34,11 @@ pub(crate) async fn get_qr(headers: HeaderMap, params: Params, owned: Owned) -> 
     let Owned { instance, .. } = owned.with(Scope::InstancesManage)?;
     if instance.ready() {
         return Err(Error::conflict("ALREADY_CONNECTED", "The instance is already connected").into());
+    }
+    if instance.mode == Mode::Live && !instance.capability()?.qr_pairing {
+        return Err(Error::invalid("instanceId", "This account is not paired by a QR code")
+            .code("NOT_SUPPORTED")
+            .into());
     }
     let ended = matches!(instance.status, Status::LoggedOut | Status::Error | Status::Disconnected);
     if instance.qr.is_none() && ended {

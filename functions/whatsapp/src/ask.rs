@@ -32,9 +32,12 @@ pub(crate) async fn ask(app: &App, instance: &Instance, kind: &str, request: Req
 pub(crate) struct Read {
     phone: String,
     message_ids: Option<Vec<String>>,
+    #[serde(default)]
+    typing: bool,
 }
 
-/// `POST …/read {phone, messageIds?}` → `{success}`: tells the other side that we read.
+/// `POST …/read {phone, messageIds?, typing?}` → `{success}`: tells the other side that we read, and with `typing`, on transport
+/// `cloud`, that we are writing an answer.
 pub(crate) async fn mark_read(
     State(app): State<AppState>,
     OwnedWhatsapp(owned): OwnedWhatsapp,
@@ -46,7 +49,7 @@ pub(crate) async fn mark_read(
     if messages.len() > 500 {
         return Err(Error::invalid("messageIds", "messageIds must have at most 500 entries").into());
     }
-    ask(&app, &instance, "mark_read", Request::MarkRead { chat, messages }).await
+    ask(&app, &instance, "mark_read", Request::MarkRead { chat, messages, typing: body.typing }).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@ use shared::{
 };
 
 use crate::{
+    callbacks::Callback,
     port::Port,
     sending::{From, Send},
 };
@@ -43,6 +44,7 @@ pub(crate) enum Control {
 pub(crate) enum Pending {
     Send(Send),
     Ask(Question),
+    Callback(Callback),
     Control(Receipt, Control),
 }
 
@@ -94,6 +96,23 @@ impl Commands {
         }
         self.0 = rest;
         questions
+    }
+
+    /// Takes out the callbacks that nothing is before which changes the line.
+    pub(crate) fn callbacks(&mut self) -> Vec<Callback> {
+        if !self.0.iter().any(|pending| matches!(pending, Pending::Callback(_))) {
+            return Vec::new();
+        }
+        let turn = self.0.iter().position(|pending| matches!(pending, Pending::Control(..))).unwrap_or(self.0.len());
+        let rest = self.0.split_off(turn);
+        let (callbacks, others): (Vec<_>, Vec<_>) =
+            self.0.drain(..).partition(|pending| matches!(pending, Pending::Callback(_)));
+        self.0.extend(others.into_iter().chain(rest));
+        let of = |pending| match pending {
+            Pending::Callback(callback) => Some(callback),
+            _ => None,
+        };
+        callbacks.into_iter().filter_map(of).collect()
     }
 
     /// Takes out the next send, if it is first.
@@ -169,6 +188,9 @@ fn understand(message: &Received) -> Option<Pending> {
         Action::Delete { job } => Pending::Control(receipt, Control::Delete(job)),
         Action::Ask { job, request } => Pending::Ask(Question { receipt, receives: message.receives, job, request }),
         Action::Send { .. } => Pending::Send(Send::of(command, From::Queue(receipt))?),
+        Action::Callback { parts } => {
+            Pending::Callback(Callback { receipt, receives: message.receives, group: message.group.clone(), parts })
+        }
     })
 }
 

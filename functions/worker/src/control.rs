@@ -6,7 +6,10 @@ use serde_json::json;
 use shared::{
     Error, Result,
     connector::{Action, Closed, Command, SessionStore as _},
-    domain::{instance, job, owner},
+    domain::{
+        instance::{self, Status},
+        job, owner,
+    },
     id::{InstanceId, JobId},
     store::Receipt,
 };
@@ -63,8 +66,13 @@ impl Supervisor {
             }
             Control::Reconfigure => {
                 let same = known.credentials == instance.credentials && known.proxy == instance.proxy;
-                if !same && self.open.is_some() {
+                // Others may be what a line waits for that was refused, or could not be opened.
+                let mends = matches!(known.status, Status::AuthExpired | Status::Error) && !instance.deleting;
+                if !same && (self.open.is_some() || mends) {
                     self.break_line().await?;
+                    self.wanted = true;
+                    self.backoff.reset();
+                    self.port.check(self.port.owner.connecting().await)?;
                     self.open_line().await;
                 }
                 Ok(())

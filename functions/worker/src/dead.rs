@@ -18,7 +18,7 @@ use shared::{
 const PAGE: usize = 64;
 
 /// Ends what the dead commands of the shards have begun: a send fails and tells so, a question is answered with an error, a
-/// deletion is queued anew. Letters that this version does not understand stay for whoever does. Cheap while there are none.
+/// deletion and a callback are queued anew. Letters that this version does not understand stay for whoever does. Cheap while there are none.
 pub async fn bury_dead(app: &App, shards: &[u16]) -> Result<()> {
     for shard in shards {
         let queue = Queue::Commands(*shard);
@@ -57,7 +57,8 @@ async fn end(app: &App, letter: &Received, command: Command) -> Result<()> {
             let error = Error::unavailable("the command was given up").code("GIVEN_UP");
             job::finish(app, &job, Err(error)).await
         }
-        Action::Delete { .. } => {
+        // What a platform was told is taken is not given up, either.
+        Action::Delete { .. } | Action::Callback { .. } => {
             let again = Enqueue {
                 queue: letter.receipt.queue,
                 group: letter.group.clone(),

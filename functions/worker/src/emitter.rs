@@ -76,6 +76,7 @@ impl Emitter {
         let _in_order = match update {
             Update::Received(incoming) => Some(self.port.chats.hold(&incoming.chat).await),
             Update::Receipt { chat, .. } => Some(self.port.chats.hold(chat).await),
+            Update::Reported(report) => Some(self.port.chats.hold(&report.chat).await),
             _ => None,
         };
         let mut tries = 1;
@@ -115,11 +116,15 @@ impl Emitter {
         match update {
             Update::Received(incoming) => self.received(incoming).await,
             Update::Receipt { messages, chat, receipt, at } => owner.receipts(messages, chat, *receipt, *at).await,
+            Update::Reported(report) => owner.reported(report).await,
             Update::Contacts(contacts) => owner.contacts(contacts).await,
             Update::SameChat { address, also } => owner.same_chat(address, also).await,
-            Update::Qr { .. } | Update::PairingExpired | Update::Opened { .. } | Update::Closed { .. } => {
-                Err(Error::internal("not a fact").into())
-            }
+            Update::Qr { .. }
+            | Update::PairingExpired
+            | Update::PairingRefused { .. }
+            | Update::Opened { .. }
+            | Update::Closed { .. }
+            | Update::Unauthorized { .. } => Err(Error::internal("not a fact").into()),
         }
     }
 
@@ -150,12 +155,17 @@ impl Emitter {
 impl Emit for Emitter {
     async fn emit(&self, update: Update) -> Result<()> {
         match update {
-            Update::Qr { .. } | Update::PairingExpired | Update::Opened { .. } | Update::Closed { .. } => {
-                self.turn(update).await
-            }
-            Update::Received(_) | Update::Receipt { .. } | Update::Contacts(_) | Update::SameChat { .. } => {
-                self.fact(&update).await
-            }
+            Update::Qr { .. }
+            | Update::PairingExpired
+            | Update::PairingRefused { .. }
+            | Update::Opened { .. }
+            | Update::Closed { .. }
+            | Update::Unauthorized { .. } => self.turn(update).await,
+            Update::Received(_)
+            | Update::Receipt { .. }
+            | Update::Reported(_)
+            | Update::Contacts(_)
+            | Update::SameChat { .. } => self.fact(&update).await,
         }
     }
 

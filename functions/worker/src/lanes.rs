@@ -272,6 +272,7 @@ mod tests {
             typing_ms: 0,
             link_preview: None,
             view_once: false,
+            about: None,
         };
         Send {
             from: From::Queue(Receipt { queue: Queue::Commands(0), handle: name.into() }),

@@ -12,6 +12,7 @@
 
 mod backoff;
 mod busy;
+mod callbacks;
 mod commands;
 mod control;
 mod dead;

@@ -42,7 +42,7 @@ pub(crate) async fn open(port: &Arc<Port>, mail: mpsc::Sender<Mail>, generation:
     Ok(Open { line, emitter, generation, up_since: None })
 }
 
-fn account(port: &Port, instance: &Instance) -> Result<Account> {
+pub(crate) fn account(port: &Port, instance: &Instance) -> Result<Account> {
     let open = |what: &str, sealed: &Option<String>| {
         let context = format!("{}/{what}", instance.id);
         sealed.as_ref().map(|sealed| port.app().keyring.open_text(&context, sealed)).transpose()

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use connector_im::ImConnector;
 use connector_sandbox::SandboxConnector;
+use connector_whatsapp_cloud::CloudConnector;
 use shared::{
     Result,
     address::Platform,
@@ -43,5 +44,14 @@ impl Connectors {
 /// All connectors that a worker links.
 pub fn connectors(app: &AppState) -> Result<Connectors> {
     let sandbox = SandboxConnector::new(Arc::clone(&app.store), Arc::clone(&app.clock))?;
-    Ok(Connectors::new(Arc::new(sandbox)).with(Arc::new(ImConnector::new(Arc::clone(app))?)))
+    let all = Connectors::new(Arc::new(sandbox))
+        .with(Arc::new(ImConnector::new(Arc::clone(app))?))
+        .with(Arc::new(CloudConnector::new(Arc::clone(app))?));
+    #[cfg(feature = "whatsapp-web")]
+    let all = all.with(Arc::new(connector_whatsapp::WhatsappConnector::new(
+        app.config.whatsapp.clone(),
+        app.guard.clone(),
+        app.media.clone(),
+    )?));
+    Ok(all)
 }

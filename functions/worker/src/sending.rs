@@ -9,11 +9,11 @@ use shared::{
     Error, Result,
     capability::Ids,
     clock::Millis,
-    connector::{Command, Outgoing, Sent},
+    connector::{About, Command, Outgoing, Sent},
     domain::{
         instance::Status,
-        message::DEADLINE_MS,
-        owner::{SendRow, Settle},
+        message::{self, DEADLINE_MS},
+        owner::{OUTCOME_UNKNOWN, SendRow, Settle},
     },
     store::{CommitError, Key, Receipt, keys},
 };
@@ -179,13 +179,14 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
     }
     let names_itself = instance.capability()?.message_ids == Ids::Client;
     if !names_itself && row.message.attempting.is_some() {
-        return fail(port, send, &row, "outcome_unknown").await;
+        return fail(port, send, &row, OUTCOME_UNKNOWN).await;
     }
     let Some(line) = port.line_up() else {
         park(port, send, &row).await?;
         return Ok(Went::Parked);
     };
-    let outgoing = send.outgoing.clone();
+    let mut outgoing = send.outgoing.clone();
+    outgoing.about = about(port, &outgoing).await?;
     let sending = async {
         // Few at a time are on the line; what comes before and after that is not counted among them.
         let _slot = port.slots.acquire().await;
@@ -226,8 +227,20 @@ async fn one(port: &Port, send: &mut Send) -> Result<Went, CommitError> {
             send.tries += 1;
             Ok(Went::Again((AGAIN_AFTER * send.tries).min(AGAIN_MOST)))
         }
-        Sent::Unknown => fail(port, send, &row, "outcome_unknown").await,
+        Sent::Unknown => fail(port, send, &row, OUTCOME_UNKNOWN).await,
     }
+}
+
+/// The message that a send refers to, if it is one that we know.
+async fn about(port: &Port, outgoing: &Outgoing) -> Result<Option<About>, CommitError> {
+    let Some(id) = outgoing.content.target().or(outgoing.quoted.as_deref()) else { return Ok(None) };
+    let found = message::find(port.app(), &port.owner.instance(), id).await?;
+    Ok(found.map(|message| About {
+        id: message.platform_id().to_owned(),
+        from_me: message.from_me,
+        text: message.content.text().to_owned(),
+        sender: message.sender,
+    }))
 }
 
 /// The send's row while there is something to do for it. `None`: settled, now or before.

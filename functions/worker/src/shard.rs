@@ -168,8 +168,8 @@ impl Supervisors {
         let mut order: Vec<InstanceId> = Vec::new();
         let mut batches: HashMap<InstanceId, Vec<Received>> = HashMap::new();
         for message in messages {
-            // The group is the instance: even a body that is not understood keeps its place behind the others.
-            let id = InstanceId::new(message.group.clone());
+            // The group begins with the instance: even a body that is not understood keeps its place behind the others.
+            let id = InstanceId::new(message.group.split('/').next().unwrap_or_default());
             let batch = batches.entry(id.clone()).or_default();
             if batch.is_empty() {
                 order.push(id);

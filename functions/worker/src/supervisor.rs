@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Context,
     backoff::{Backoff, chance},
+    callbacks::Callbacks,
     commands::Commands,
     control,
     gauges::{self, Counted},
@@ -92,7 +93,7 @@ pub(crate) struct Supervisor {
     pub(crate) port: Arc<Port>,
     pub(crate) ending: Ending,
     mail: mpsc::Receiver<Mail>,
-    sender: mpsc::Sender<Mail>,
+    pub(crate) sender: mpsc::Sender<Mail>,
     pub(crate) open: Option<Open>,
     generation: u64,
     pub(crate) wanted: bool,
@@ -100,6 +101,7 @@ pub(crate) struct Supervisor {
     pub(crate) timers: Timers,
     pub(crate) commands: Commands,
     pub(crate) lanes: Lanes,
+    pub(crate) callbacks: Callbacks,
     pub(crate) traffic: Traffic,
     pub(crate) work: FuturesUnordered<Work>,
     pub(crate) gone: bool,
@@ -167,6 +169,7 @@ async fn begin(
         timers: Timers::default(),
         commands: Commands::default(),
         lanes: Lanes::default(),
+        callbacks: Callbacks::default(),
         traffic: Traffic::new(),
         work: FuturesUnordered::new(),
         gone: false,
@@ -211,10 +214,12 @@ async fn take_over(context: &Context, (shard, floor): (u16, u64), id: &InstanceI
 /// Whether a start of the worker opens the line. What only a user can mend waits for a `Reconnect`.
 fn is_wanted(instance: &Instance) -> bool {
     let ended = [PAIRING_EXPIRED, Closed::Banned.name(), Closed::Replaced.name()];
+    // Every other reason of ours is one of `Closed`: what is not was given by a platform that refuses to pair.
+    let refused = |reason: &str| !instance.paired && Closed::of(reason).is_none();
     !instance.deleting
         && !instance.is_reported()
-        && instance.status != Status::LoggedOut
-        && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason))
+        && !matches!(instance.status, Status::LoggedOut | Status::AuthExpired)
+        && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason) || refused(reason))
 }
 
 impl Supervisor {
@@ -286,11 +291,15 @@ impl Supervisor {
             Update::Qr { .. } if up => Ok(()),
             Update::Qr { code } => port.owner.qr(code).await,
             Update::PairingExpired => port.owner.pairing_expired().await,
+            Update::PairingRefused { reason } => port.owner.pairing_ended(reason).await,
             Update::Opened { address, aliases, name } => port.owner.opened(address, aliases, name).await,
             Update::Closed { reason } => port.owner.closed(*reason, reason.will_reconnect()).await,
-            Update::Received(_) | Update::Receipt { .. } | Update::Contacts(_) | Update::SameChat { .. } => {
-                Err(Error::internal("facts do not go through the supervisor").into())
-            }
+            Update::Unauthorized { reason, detail } => port.owner.unauthorized(reason, detail).await,
+            Update::Received(_)
+            | Update::Receipt { .. }
+            | Update::Reported(_)
+            | Update::Contacts(_)
+            | Update::SameChat { .. } => Err(Error::internal("facts do not go through the supervisor").into()),
         };
         if let Err(error) = port.check(result) {
             return (Err(error.into()), false);
@@ -313,7 +322,7 @@ impl Supervisor {
                 self.plan_reopening(reason.will_reconnect());
                 (Ok(()), true)
             }
-            Update::PairingExpired => {
+            Update::PairingExpired | Update::PairingRefused { .. } | Update::Unauthorized { .. } => {
                 self.plan_reopening(false);
                 (Ok(()), true)
             }
@@ -374,6 +383,7 @@ impl Supervisor {
             if let Some(open) = &self.open {
                 open.emitter.noted.store(false, std::sync::atomic::Ordering::Release);
             }
+            self.callbacks.mark_is_saved();
             let saved = self.port.owner.save_mark().await;
             if let Err(error) = self.port.check(saved) {
                 tracing::debug!(instance = %self.port.owner.id(), %error, "the dispatch mark was not saved");

@@ -10,6 +10,7 @@ use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    callbacks::Callback,
     commands::{self, Turn},
     lanes::After,
     parking::{self, Found, Moved, To},
@@ -36,6 +37,7 @@ pub(crate) enum Done {
     Moved(Vec<Moved>),
     Found(Found),
     Ask,
+    Callback { callback: Callback, heard: bool },
 }
 
 pub(crate) type Work = Pin<Box<dyn Future<Output = Done> + std::marker::Send>>;
@@ -86,6 +88,7 @@ impl Supervisor {
             if self.timers.hold.is_none() {
                 self.ask();
             }
+            self.hear();
             if up || !paired {
                 let behind = self.commands.is_behind(self.port.app().clock.now());
                 self.find(up, behind);
@@ -210,6 +213,7 @@ impl Supervisor {
                 }
             }
             Done::Ask => {}
+            Done::Callback { callback, heard } => self.heard(callback, heard).await,
         }
         if self.port.owner.mark_is_behind() {
             self.save_soon();

@@ -92,6 +92,15 @@ pub enum Content {
     Revoke {
         target: String,
     },
+    /// A text that the platform keeps and has approved, with what is put into its gaps. Only sent, never received.
+    Template {
+        name: String,
+        /// Code of the translation: `en_US`.
+        language: String,
+        /// What fills the gaps, as the platform has it: a JSON array, kept as a text, since neither its depth nor its numbers are
+        /// ours to judge.
+        components: String,
+    },
     /// Something that the platform has and this schema does not; `name` is the platform's word for it.
     Other {
         name: String,
@@ -118,6 +127,7 @@ impl Content {
             Self::Reaction { .. } => "reaction",
             Self::Edit { .. } => "edit",
             Self::Revoke { .. } => "revoke",
+            Self::Template { .. } => "template",
             Self::Other { .. } => "other",
             Self::Foreign { name, .. } => name,
         }
@@ -134,7 +144,7 @@ impl Content {
             Self::Text { text } | Self::Edit { text, .. } | Self::Foreign { text, .. } => text,
             Self::Media { media, .. } => media.caption.as_deref().unwrap_or(""),
             Self::Location { name, .. } => name.as_deref().unwrap_or(""),
-            Self::Contact { name, .. } => name,
+            Self::Contact { name, .. } | Self::Template { name, .. } => name,
             Self::Poll { question, .. } => question,
             Self::Reaction { emoji, .. } => emoji,
             Self::Revoke { .. } | Self::Other { .. } => "",
@@ -174,7 +184,17 @@ impl Content {
             Self::Reaction { .. } => "reactionMessage",
             Self::Edit { .. } => "editedMessage",
             Self::Revoke { .. } => "protocolMessage",
-            Self::Other { name } | Self::Foreign { name, .. } => name,
+            Self::Template { .. } => "templateMessage",
+            Self::Foreign { name, .. } => match name.as_str() {
+                // Its bytes are elsewhere, which makes it no other kind.
+                "image" => "imageMessage",
+                "video" => "videoMessage",
+                "audio" => "audioMessage",
+                "document" => "documentMessage",
+                "sticker" => "stickerMessage",
+                name => name,
+            },
+            Self::Other { name } => name,
         }
     }
 }

@@ -49,7 +49,8 @@ impl Status {
         }
     }
 
-    /// A status only ever changes to one of higher rank; failing is for pending ones only.
+    /// A status only ever changes to one of higher rank. Failing is for pending ones, and for sent ones that the platform had
+    /// taken too early.
     pub fn rank(self) -> i64 {
         match self {
             Self::Pending => 0,
@@ -246,6 +247,11 @@ impl Message {
             }
             Content::Reaction { target, emoji } => {
                 extra.insert("reaction".into(), json!({ "messageId": target, "emoji": emoji }));
+            }
+            Content::Template { name, language, components } => {
+                let components: Value = serde_json::from_str(components).unwrap_or_default();
+                let template = json!({ "name": name, "language": language, "components": components });
+                extra.insert("template".into(), template);
             }
             Content::Edit { target, .. } | Content::Revoke { target } => {
                 extra.insert("targetMessageId".into(), target.clone().into());

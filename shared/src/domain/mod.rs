@@ -5,6 +5,7 @@ pub mod activity;
 pub mod audit;
 pub mod calls;
 pub mod chat;
+pub mod cloud;
 pub mod compose;
 pub mod contact;
 pub mod content;

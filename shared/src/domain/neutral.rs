@@ -6,6 +6,7 @@ pub mod sender;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     app::App,
@@ -23,6 +24,8 @@ use crate::{
 
 /// Bytes of a caller's metadata, as JSON, at the most.
 const MAX_METADATA: usize = 65_536;
+/// Bytes of what fills a template, as JSON, at the most.
+const MAX_COMPONENTS: usize = 32_768;
 
 /// What a caller wants sent, before any of it is checked.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +65,8 @@ pub struct Parts {
     pub poll: Option<Poll>,
     #[serde(deserialize_with = "crate::edge::object::optional")]
     pub reaction: Option<Reaction>,
+    #[serde(deserialize_with = "crate::edge::object::optional")]
+    pub template: Option<Template>,
 }
 
 /// Names of the parts on the wire.
@@ -83,6 +88,7 @@ const PARTS: &[&str] = &[
     "question",
     "options",
     "reaction",
+    "template",
 ];
 
 #[derive(Debug, Clone, Deserialize)]
@@ -112,6 +118,16 @@ pub struct Poll {
 pub struct Reaction {
     pub message_id: String,
     pub emoji: String,
+}
+
+/// A message template of the WhatsApp Cloud API.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Template {
+    pub name: String,
+    /// `en_US`.
+    pub language: String,
+    #[serde(default)]
+    pub components: Vec<Value>,
 }
 
 /// Accepts a message. `ulid` is fresh, or what an idempotency key was given before.
@@ -185,18 +201,40 @@ async fn content(app: &App, instance: &Instance, kind: &str, content: Option<&st
                 emoji: compose::optional("reaction.emoji", Some(reaction.emoji), 32)?.unwrap_or_default(),
             });
         }
+        "template" => return template(&parts.template.ok_or_else(|| required("template"))?),
         "image" => MediaKind::Image,
         "video" => MediaKind::Video,
         "audio" => MediaKind::Audio,
         "document" | "file" => MediaKind::Document,
         "sticker" => MediaKind::Sticker,
         _ => {
-            let text = "type must be text, image, video, audio, file, document, sticker, location, contact, poll or \
-                        reaction";
+            let text = "type must be text, image, video, audio, file, document, sticker, location, contact, poll, \
+                        reaction or template";
             return Err(Error::invalid("type", text));
         }
     };
     media(app, instance, media_kind, content, parts).await
+}
+
+/// Names and codes as the platform's own rules have them; what fills the gaps is checked by the platform.
+fn template(template: &Template) -> Result<Content> {
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let is_code = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let name = compose::text("template.name", &template.name, 512)?;
+    if !is_name(&name) {
+        let text = "template.name must consist of lower-case letters, digits and underscores";
+        return Err(Error::invalid("template.name", text));
+    }
+    let language = compose::text("template.language", &template.language, 16)?;
+    if !is_code(&language) {
+        return Err(Error::invalid("template.language", "template.language must be a code such as en_US"));
+    }
+    let components = serde_json::to_string(&template.components)?;
+    if components.len() > MAX_COMPONENTS {
+        let text = format!("template.components must have at most {MAX_COMPONENTS} bytes as JSON");
+        return Err(Error::invalid("template.components", text));
+    }
+    Ok(Content::Template { name, language, components })
 }
 
 /// `None`: there is no place in it.

@@ -317,6 +317,7 @@ fn outgoing(message: &Message, draft: Draft) -> Outgoing {
         typing_ms: u64::try_from(draft.typing.as_millis()).unwrap_or(0),
         link_preview: draft.link_preview,
         view_once: draft.view_once,
+        about: None,
     }
 }
 

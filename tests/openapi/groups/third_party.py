@@ -16,7 +16,7 @@ SCHEMAS.update({
         "to": d(STR, "Address on the platform."),
         "from": d(STR, "The sending account: its phone number, its bot's username or id, its account id, or its instance's id. Spaces and `+` do not matter."),
         "content": d(STR, "The text; for media the caption, or the URL."),
-        "type?": one_of("text", "image", "video", "audio", "file", "document", "sticker", "location", "contact", "poll", "reaction", default="text"),
+        "type?": one_of("text", "image", "video", "audio", "file", "document", "sticker", "location", "contact", "poll", "reaction", "template", default="text"),
         "metadata?": d(ref("ThirdPartyMetadata"), "Comes back unchanged. For other types than text it carries the rest."),
         **OPTIONS,
     }),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod envelope;
 pub mod fault_proxy;
 pub mod gateway_ws;
+pub mod graph;
 pub mod instance;
 pub mod ministack;
 pub mod person;
@@ -20,6 +21,7 @@ pub mod socket;
 pub mod tenant;
 pub mod tools;
 pub mod wait;
+pub mod whatsapp;
 
 pub use client::{Answer, Client, Credential};
 pub use fault_proxy::FaultProxy;

@@ -30,6 +30,8 @@ pub struct Server {
     folder: TempDir,
     env: Vec<(String, String)>,
     home: Home,
+    /// Of the local home.
+    program: &'static str,
     /// From the start of the process to the first answer of `/ready`, of the latest start.
     pub started_in: Duration,
 }
@@ -72,7 +74,16 @@ impl Server {
     /// When the server does not answer `/ready` in time; with what it logged.
     #[must_use]
     pub fn start_with(env: &[(&str, &str)]) -> Server {
-        Server::start_at_home(env, on_aws())
+        Server::start_at_home("trunkline", env, on_aws())
+    }
+
+    /// The same with another program in place of the local binary, whatever `TRUNKLINE_HOME` says.
+    ///
+    /// # Panics
+    /// When it does not start in time.
+    #[must_use]
+    pub fn start_program(program: &'static str, env: &[(&str, &str)]) -> Server {
+        Server::start_at_home(program, env, false)
     }
 
     /// The same, and a bundle whatever `TRUNKLINE_HOME` says. `AWS_ENDPOINT_URL` may name what stands in front of the emulator.
@@ -81,10 +92,10 @@ impl Server {
     /// When it does not start in time.
     #[must_use]
     pub fn start_bundle(env: &[(&str, &str)]) -> Server {
-        Server::start_at_home(env, true)
+        Server::start_at_home("trunkline", env, true)
     }
 
-    fn start_at_home(env: &[(&str, &str)], bundle: bool) -> Server {
+    fn start_at_home(program: &'static str, env: &[(&str, &str)], bundle: bool) -> Server {
         let folder = tempfile::Builder::new().prefix("trunkline-").tempdir().expect("a temporary folder");
         let port = free_port();
         let mut all: Vec<(String, String)> = [
@@ -93,6 +104,8 @@ impl Server {
             ("ADMIN_API_KEY", ADMIN_API_KEY),
             ("LOG_FORMAT", "json"),
             ("RATE_LIMIT", "off"),
+            // Nobody: tests talk to this machine only.
+            ("WHATSAPP_WEB_URL", "ws://127.0.0.1:9/ws/chat"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
@@ -102,7 +115,7 @@ impl Server {
         } else {
             Home::Local(None)
         };
-        let mut server = Server { port, folder, env: all, home, started_in: Duration::ZERO };
+        let mut server = Server { port, folder, env: all, home, program, started_in: Duration::ZERO };
         server.launch();
         server
     }
@@ -266,7 +279,7 @@ impl Server {
     }
 
     fn configured(&self) -> Command {
-        let mut command = Command::new(binary("trunkline"));
+        let mut command = Command::new(binary(self.program));
         // Nothing of the caller's environment: what a test configures is all there is.
         command.env_clear().current_dir(self.folder.path());
         command.envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"));

@@ -257,6 +257,7 @@ impl Bed {
             content: Content::Text { text: text.into() },
             quoted: None,
             at: Millis(self.app.clock.now().0),
+            facts: serde_json::Value::Null,
         }
     }
 }

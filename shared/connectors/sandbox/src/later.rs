@@ -140,6 +140,7 @@ async fn in_chat(inner: &Inner, events: Vec<Due>) -> Result<()> {
                         content,
                         quoted: None,
                         at: due.at,
+                        facts: serde_json::Value::Null,
                     };
                     inner.emit.emit(Update::Received(Box::new(incoming))).await?;
                     inner.network.happened(vec![due.key]).await?;

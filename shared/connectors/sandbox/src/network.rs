@@ -314,6 +314,9 @@ impl Network {
             Content::Reaction { target, emoji } => {
                 row["reaction"] = json!({ "messageId": target, "emoji": emoji });
             }
+            Content::Template { name, language, .. } => {
+                row["template"] = json!({ "name": name, "language": language });
+            }
             Content::Edit { target, .. } | Content::Revoke { target } => row["targetMessageId"] = json!(target),
             Content::Text { .. } | Content::Other { .. } | Content::Foreign { .. } => {}
         }

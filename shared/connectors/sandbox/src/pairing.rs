@@ -120,6 +120,7 @@ pub(crate) async fn play(inner: &Arc<Inner>, play: Play) -> Result<Value> {
                 content,
                 quoted: None,
                 at,
+                facts: serde_json::Value::Null,
             };
             receive(inner, incoming).await
         }

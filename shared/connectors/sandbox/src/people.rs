@@ -93,7 +93,7 @@ pub(crate) fn lid(network: &Network, address: &str) -> Result<Value> {
             Some(rest) => (complement(rest), jid.user().to_owned()),
             None => return Err(Error::not_found("Nobody has this LID")),
         },
-        address::Server::Group | address::Server::Newsletter => {
+        address::Server::Group | address::Server::Newsletter | address::Server::Scoped => {
             return Err(Error::invalid("id", "id must be a phone number or a LID"));
         }
     };

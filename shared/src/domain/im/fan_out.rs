@@ -142,6 +142,7 @@ async fn instances(app: &App, members: &[UserId], news: News<'_>, chat: impl Fn(
                 content: content::gateway(&message.body.payload),
                 quoted: Some(content::read(&message.body.payload).reply_to).filter(|id| !id.is_empty()),
                 at: message.at,
+                facts: serde_json::Value::Null,
             };
             tell(app, Arc::clone(&instance), &incoming, facts(message)).await?;
         }

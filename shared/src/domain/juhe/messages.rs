@@ -148,6 +148,7 @@ fn build(app: &App, author: &Author<'_>, device: &Device, said: &Said, received:
         quoted,
         at: said.at.unwrap_or(received),
         chat: address,
+        facts: serde_json::Value::Null,
     };
     let key = chat::derived(app, id, &incoming.chat);
     let shown = if said.id.is_empty() { &said.appinfo } else { &said.id };
@@ -285,6 +286,7 @@ pub(super) async fn refile(
         content: message.content.clone(),
         quoted: message.quoted.clone(),
         at: message.at,
+        facts: serde_json::Value::Null,
     };
     let mut moved = author.arriving(&incoming, &key, message.platform_id.clone())?;
     moved.revoked = message.revoked;

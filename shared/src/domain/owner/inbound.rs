@@ -72,7 +72,7 @@ impl Author<'_> {
     /// A message that came in where nobody holds a line (a callback over HTTP, the embedded IM): what
     /// [`Owner::received`] does, without its memory of chats and contacts. `settle` is removed with the same unit.
     pub async fn received(&self, incoming: &Incoming, settle: Settle) -> Result<bool, CommitError> {
-        self.received_with(incoming, Value::Null, settle).await
+        self.received_with(incoming, incoming.facts.clone(), settle).await
     }
 
     /// [`Author::received`], with facts that its event shows beside the message's own: an object, or null.
@@ -156,7 +156,7 @@ impl Owner {
     /// `false`: it was there already.
     pub async fn received(&self, incoming: &Incoming) -> Result<bool, CommitError> {
         let chat = self.chat_of(&incoming.chat).await?;
-        match self.author().store_received(incoming, &chat, Value::Null, Settle::Nothing).await? {
+        match self.author().store_received(incoming, &chat, incoming.facts.clone(), Settle::Nothing).await? {
             Some(new) => {
                 self.remember(incoming, &chat).await;
                 Ok(new)

@@ -116,11 +116,26 @@ impl Owner {
 
     /// Nobody scanned: no more codes until somebody asks again.
     pub async fn pairing_expired(&self) -> Result<(), CommitError> {
+        self.pairing_ended(PAIRING_EXPIRED).await
+    }
+
+    /// Pairing stopped, for this reason, until somebody asks again.
+    pub async fn pairing_ended(&self, reason: &str) -> Result<(), CommitError> {
         let now = self.app.clock.now();
         let key = format!("line/{}", self.app.ids.ulid());
         let mut entry = closed_entry(key, now, Closed::Error, false);
-        entry.data["detail"] = PAIRING_EXPIRED.into();
-        self.down(now, Status::Disconnected, PAIRING_EXPIRED, entry, &[Action::ConnectionClosed]).await
+        entry.data["detail"] = reason.into();
+        self.down(now, Status::Disconnected, reason, entry, &[Action::ConnectionClosed]).await
+    }
+
+    /// The platform does not take the account's credentials: the line stays down until somebody gives others.
+    pub async fn unauthorized(&self, reason: &str, detail: &str) -> Result<(), CommitError> {
+        let now = self.app.clock.now();
+        let key = format!("line/{}", self.app.ids.ulid());
+        let mut entry = closed_entry(key, now, Closed::Error, false);
+        entry.data["detail"] = reason.into();
+        entry.data["message"] = detail.into();
+        self.down(now, Status::AuthExpired, reason, entry, &[Action::ConnectionClosed]).await
     }
 
     async fn down(

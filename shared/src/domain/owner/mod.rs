@@ -18,6 +18,7 @@ mod marks;
 mod outcome;
 mod receipts;
 mod reported;
+mod reports;
 mod session;
 
 use std::{
@@ -36,7 +37,7 @@ pub use self::{
     author::{Author, Settle},
     delete::erase,
     line::PAIRING_EXPIRED,
-    outcome::{Park, ParkedPage, SendRow, parked},
+    outcome::{OUTCOME_UNKNOWN, Park, ParkedPage, SendRow, parked},
     reported::Report,
     session::FencedSession,
 };

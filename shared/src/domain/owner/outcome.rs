@@ -21,6 +21,9 @@ use crate::{
     store::{Change, CommitError, Cond, Cursor, Item, Key, Query, Read, Stamp, Write, keys, log::NewEntry},
 };
 
+/// `reason` of a send whose outcome nobody knows.
+pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 /// The row of a message that we send, with what is known of its way through the log.
 #[derive(Debug, Clone)]
 pub struct SendRow {
@@ -129,7 +132,7 @@ impl Author<'_> {
         self.settle(settle).await
     }
 
-    fn sent_entries(&self, message: &Message) -> Vec<NewEntry> {
+    pub(super) fn sent_entries(&self, message: &Message) -> Vec<NewEntry> {
         let (sort, now) = (message.sort(), self.app.clock.now());
         let mut entries = vec![about(Kind::MessageSent, format!("sent/{sort}"), now, message)];
         if !message.counted {
@@ -168,7 +171,7 @@ impl Author<'_> {
     }
 
     /// Under the message's id, so that a repeat notes it in the same place.
-    fn failure_note(&self, message: &Message, reason: &str, at: Millis) -> Result<Write> {
+    pub(super) fn failure_note(&self, message: &Message, reason: &str, at: Millis) -> Result<Write> {
         let details = json!({ "messageId": message.platform_id(), "id": message.id, "reason": reason });
         activity::note_as(&self.instance.id, Note::MessageFailed, details, message.id.as_str(), at)
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     app::AppState,
-    connector::SessionStore,
+    connector::{SessionChange, SessionStore},
     error::{Error, Result},
     id::InstanceId,
     store::{CommitError, Cond, Cursor, Item, Key, Query, Read, Write, keys},
@@ -59,16 +59,20 @@ impl SessionStore for FencedSession {
         item.as_ref().map(|item| self.open(item)).transpose()
     }
 
-    async fn put(&self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+    async fn write(&self, changes: Vec<SessionChange>) -> Result<()> {
         if changes.len() > MAX_CHANGES {
             return Err(Error::internal(format!("{} session changes at once", changes.len())));
         }
         let mut writes = Vec::with_capacity(changes.len());
-        for (key, value) in changes {
+        for SessionChange { key, value, until } in changes {
             writes.push(match value {
                 Some(value) => {
                     let sealed = self.app.keyring.seal(&self.context(&key), value)?;
-                    Write::put(Item::new(self.row(&key), &json!({ "value": sealed }))?)
+                    let item = Item::new(self.row(&key), &json!({ "value": sealed }))?;
+                    Write::put(match until {
+                        Some(until) => item.expires(until),
+                        None => item,
+                    })
                 }
                 None => Write::delete(self.row(&key)),
             });

@@ -212,5 +212,6 @@ fn incoming(id: &str) -> Incoming {
         content: Content::Text { text: "hello".into() },
         quoted: None,
         at: shared::clock::Millis(1_700_000_000_000),
+        facts: serde_json::Value::Null,
     }
 }

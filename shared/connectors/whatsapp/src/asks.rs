@@ -1,0 +1,162 @@
+//! What only WhatsApp can answer, or do at once.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use shared::{
+    Error, Result,
+    connector::{ContactInfo, Request, Update, unsupported},
+};
+use whatsapp_rust::{
+    Client, IqError, Jid,
+    pair_code::{PairCodeOptions, PairError},
+    wacore_binary::JidExt as _,
+};
+
+use crate::{groups, line::Inner, outgoing::jid, people};
+
+/// How long pairing by code waits for the socket.
+const SOCKET: Duration = Duration::from_secs(10);
+/// Numbers that are looked up in one question, and the pause between questions: a list that is asked for at once looks like what it is.
+const CHECKED: usize = 10;
+const CHECK_PAUSE: Duration = Duration::from_millis(700);
+
+pub(crate) async fn ask(inner: &Inner, client: &Arc<Client>, request: Request) -> Result<Value> {
+    if let Request::PairingCode { phone } = &request {
+        return code(inner, client, phone).await;
+    }
+    if !inner.is_up() {
+        return Err(inner.not_ready());
+    }
+    match request {
+        Request::Check { phones } => check(client, &phones).await,
+        Request::ProfilePicture { address } => picture(client, &address).await,
+        Request::SyncContacts => contacts(inner, client).await,
+        Request::MarkRead { chat, messages, typing: shown } => {
+            let read = read(inner, client, &chat, &messages).await?;
+            if shown {
+                typing(client, &chat, true).await?;
+            }
+            Ok(read)
+        }
+        Request::Typing { chat, on } => typing(client, &chat, on).await,
+        Request::Lid { address } => lid(client, &address).await,
+        Request::Groups
+        | Request::GroupCreate { .. }
+        | Request::GroupParticipants { .. }
+        | Request::GroupSubject { .. }
+        | Request::GroupInvite { .. }
+        | Request::GroupLeave { .. } => groups::ask(inner, client, request).await,
+        Request::Sandbox { .. } => Err(unsupported("playing the phone")),
+        Request::PairingCode { .. } => Err(Error::internal("answered above")),
+    }
+}
+
+/// What the platform refuses, as an error for whoever asked.
+pub(crate) fn refusal(error: IqError) -> Error {
+    match error {
+        IqError::ServerError { code: 404 | 410, .. } => Error::not_found("WhatsApp does not know it"),
+        IqError::ServerError { code: 401 | 403, .. } => Error::forbidden("WhatsApp does not allow it"),
+        IqError::ServerError { code: 429, backoff, .. } => {
+            let mut error = Error::unavailable(error).code("RATE_LIMITED");
+            error.retry_after = backoff.map(|seconds| Duration::from_secs(seconds.into()));
+            error
+        }
+        other => Error::unavailable(other),
+    }
+}
+
+async fn code(inner: &Inner, client: &Arc<Client>, phone: &str) -> Result<Value> {
+    if inner.is_up() {
+        return Err(Error::conflict("ALREADY_CONNECTED", "The instance is already connected"));
+    }
+    client.wait_for_socket(SOCKET).await.map_err(Error::unavailable)?;
+    // The newest request counts: whoever asks again has lost the code before.
+    client.cancel_pair_code().await;
+    let options = PairCodeOptions { phone_number: phone.to_owned(), ..PairCodeOptions::default() };
+    match client.pair_with_code(options).await {
+        Ok(code) => Ok(json!({ "code": code })),
+        Err(PairError::PairCode(error)) => Err(Error::invalid("phone", error.to_string())),
+        Err(PairError::RequestFailed(error)) => Err(refusal(error)),
+        Err(other) => Err(Error::unavailable(other)),
+    }
+}
+
+/// Which of these numbers have an account, a few at a time.
+async fn check(client: &Client, phones: &[String]) -> Result<Value> {
+    let mut results = Vec::with_capacity(phones.len());
+    for (number, some) in phones.chunks(CHECKED).enumerate() {
+        if number > 0 {
+            tokio::time::sleep(CHECK_PAUSE).await;
+        }
+        let jids: Vec<(&String, Option<Jid>)> = some.iter().map(|phone| (phone, jid("phones", phone).ok())).collect();
+        let asked: Vec<Jid> = jids.iter().filter_map(|(_, jid)| jid.clone()).collect();
+        let found = client.contacts().is_on_whatsapp(&asked).await.map_err(Error::unavailable)?;
+        for (phone, jid) in jids {
+            let answer = jid.and_then(|jid| {
+                found.iter().find(|one| one.jid.is_same_user_as(&jid) || one.pn_jid.as_ref() == Some(&jid))
+            });
+            let exists = answer.is_some_and(|answer| answer.is_registered);
+            let answer = answer.filter(|_| exists);
+            let address = answer.and_then(|answer| people::address(answer.pn_jid.as_ref().unwrap_or(&answer.jid)));
+            let lid = answer.and_then(|answer| answer.lid.as_ref()).and_then(people::address);
+            results.push(json!({ "phone": phone, "exists": exists, "address": address, "lid": lid }));
+        }
+    }
+    Ok(json!({ "results": results }))
+}
+
+async fn picture(client: &Client, address: &str) -> Result<Value> {
+    let jid = jid("address", address)?;
+    let found = client.contacts().get_profile_picture(&jid, false).await.map_err(Error::unavailable)?;
+    Ok(json!({ "url": found.map(|picture| picture.url) }))
+}
+
+/// WhatsApp pushes contacts as they change; what can be asked for is the list of groups.
+async fn contacts(inner: &Inner, client: &Client) -> Result<Value> {
+    let groups = client.groups().get_participating().await.map_err(groups::refusal)?;
+    let contacts: Vec<ContactInfo> = groups
+        .into_values()
+        .filter_map(|group| {
+            let address = people::address(&group.id)?;
+            Some(ContactInfo { address, name: group.subject, avatar: String::new(), is_group: true })
+        })
+        .collect();
+    let count = contacts.len();
+    inner.emit.emit(Update::Contacts(contacts)).await?;
+    Ok(json!({ "count": count }))
+}
+
+async fn read(inner: &Inner, client: &Client, chat: &str, messages: &[String]) -> Result<Value> {
+    for unread in inner.recent.take(chat, messages, &jid("chat", chat)?) {
+        let ids: Vec<&str> = unread.ids.iter().map(String::as_str).collect();
+        let marked = client.mark_as_read(&unread.chat, unread.sender.as_ref(), &ids).await;
+        marked.map_err(Error::unavailable)?;
+    }
+    Ok(json!({ "success": true }))
+}
+
+async fn typing(client: &Client, chat: &str, on: bool) -> Result<Value> {
+    let jid = jid("chat", chat)?;
+    let state = client.chatstate();
+    let sent = if on { state.send_composing(&jid).await } else { state.send_paused(&jid).await };
+    sent.map_err(Error::unavailable)?;
+    Ok(json!({ "success": true }))
+}
+
+/// The two addresses of a person: from memory, else asked for.
+async fn lid(client: &Client, address: &str) -> Result<Value> {
+    let jid = jid("id", address)?;
+    if !jid.is_pn() && !jid.is_lid() {
+        return Err(Error::invalid("id", "id must be a phone number or a LID"));
+    }
+    let mut other = people::other(client, &jid).await;
+    if other.is_none() {
+        let found = client.contacts().is_on_whatsapp(std::slice::from_ref(&jid)).await.map_err(Error::unavailable)?;
+        let found = found.into_iter().find(|one| one.is_registered);
+        other = found.and_then(|one| if jid.is_lid() { one.pn_jid } else { one.lid });
+    }
+    let other = other.ok_or_else(|| Error::not_found("WhatsApp does not tell of it"))?;
+    let (phone, lid) = if jid.is_lid() { (other, jid) } else { (jid, other) };
+    Ok(json!({ "phone": people::address(&phone), "lid": people::address(&lid) }))
+}

@@ -1,0 +1,46 @@
+//! Messages that come in. The crate acknowledges them to WhatsApp only when this says that they are durable.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use shared::{Error, Kind, connector::Update};
+use whatsapp_rust::{Client, InboundDurabilityHook, wacore::types::events::InboundMessage};
+
+use crate::{incoming, line::Inner};
+
+/// Messages of one batch whose media are fetched at the same time.
+const AT_ONCE: usize = 4;
+
+pub(crate) struct Hook {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[async_trait]
+impl InboundDurabilityHook for Hook {
+    async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+        let read = batch.iter().cloned().map(|message| {
+            let (inner, client) = (Arc::clone(&self.inner), Arc::clone(&client));
+            async move { incoming::read(&inner, &client, &message).await }
+        });
+        let mut read = stream::iter(read.collect::<Vec<_>>()).buffered(AT_ONCE);
+        while let Some(updates) = read.next().await {
+            for update in updates {
+                tell(&self.inner, update).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes an update durable. One that can never be is dropped, with a line in the log: WhatsApp would bring it for weeks, and nothing
+/// behind it.
+pub(crate) async fn tell(inner: &Inner, update: Update) -> Result<(), Error> {
+    match inner.emit.emit(update).await {
+        Err(error) if matches!(error.kind, Kind::Invalid | Kind::TooLarge) => {
+            tracing::error!(instance = %inner.instance, %error, "something that came in cannot be stored");
+            Ok(())
+        }
+        told => told,
+    }
+}

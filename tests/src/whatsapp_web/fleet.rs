@@ -1,0 +1,48 @@
+//! Many accounts at once.
+
+use super::kill_and_restart;
+use crate::harness::{Tenant, eventually_within, whatsapp::Whatsapp};
+use http::Method;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const ACCOUNTS: usize = 200;
+/// From the start of the process until all are connected again.
+const RESTORED: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute: tests/run suite -- --ignored whatsapp_web::fleet"]
+async fn two_hundred_accounts_are_linked_at_once_and_all_are_back_after_a_restart() {
+    let whatsapp = Whatsapp::start();
+    let server = whatsapp.server(&[]);
+    let tenant = Tenant::of(&server).await;
+    let begun = Instant::now();
+    let mut phones = Vec::new();
+    for number in 0..ACCOUNTS {
+        phones.push(whatsapp.phone(&format!("Phone {number}")).await);
+    }
+    let linking = phones.into_iter().map(|phone| {
+        let client = tenant.client.clone();
+        tokio::spawn(async move { phone.links(&client, &json!({})).await })
+    });
+    for linked in linking.collect::<Vec<_>>() {
+        linked.await.expect("it is linked");
+    }
+    let linked = begun.elapsed();
+    let memory = server.resident_kib();
+    let begun = Instant::now();
+    let server = kill_and_restart(server).await;
+    eventually_within(Duration::from_secs(60), "all are connected", async || {
+        let stats = whatsapp.ask(Method::GET, "/stats", None).await;
+        (stats["connections"] == ACCOUNTS).then_some(())
+    })
+    .await;
+    let restored = begun.elapsed();
+    println_figures(linked, restored, memory, server.resident_kib());
+    assert!(restored < RESTORED, "restored in {restored:?}");
+    drop(server);
+}
+
+fn println_figures(linked: Duration, restored: Duration, before: u64, after: u64) {
+    println!("{ACCOUNTS} linked in {linked:?}, restored in {restored:?}; {before} KiB, after the restart {after} KiB");
+}

@@ -1,0 +1,144 @@
+//! What may happen to a line: linked by code, restarted, unlinked, replaced, banned, refused, cut off.
+
+use super::{Stage, kill_and_restart};
+use crate::harness::{Instance, Tenant, whatsapp::Whatsapp};
+use http::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Waits until the instance says that it is down for this reason, and gives the event of it.
+async fn closed(instance: &Instance, reason: &str) -> Value {
+    instance.wait_event(reason, |event| event["type"] == "connection_closed" && event["data"]["reason"] == reason).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_links_as_a_qr_does() {
+    let whatsapp = Whatsapp::start();
+    let server = whatsapp.server(&[]);
+    let tenant = Tenant::of(&server).await;
+    let phone = whatsapp.phone("Alice").await;
+    let instance = Instance::create(&tenant.client, &json!({"mode": "live"})).await;
+    instance.qr().await;
+    let code = instance.post("/pairing-code", &json!({"phone": phone.number})).await.expect(200);
+    phone.does("scan", &json!({"code": code["code"]})).await;
+    let shown = instance.wait_status("connected").await;
+    assert_eq!(shown["address"], phone.address());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_needs_no_code() {
+    let stage = Stage::set().await;
+    stage.tells("/send", json!({"message": "before"})).await;
+    stage.hears(&json!({"text": "before"})).await;
+    let Stage { server, instance, own, other, whatsapp } = stage;
+    let mut server = kill_and_restart(server).await;
+    instance.wait_status("connected").await;
+    let stage = Stage { server, instance, own, other, whatsapp };
+    assert_eq!(stage.tells("/send", json!({"message": "after a kill"})).await["text"], "after a kill");
+    assert_eq!(stage.hears(&json!({"text": "after a kill"})).await["data"]["body"], "after a kill");
+    server = stage.server;
+    let server = tokio::task::spawn_blocking(move || {
+        assert!(server.stop().success());
+        server.restart();
+        server
+    });
+    let server = server.await.expect("it starts again");
+    stage.instance.wait_status("connected").await;
+    let stage = Stage { server, ..stage };
+    assert_eq!(stage.tells("/send", json!({"message": "after a stop"})).await["text"], "after a stop");
+    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    assert_eq!(
+        (&stats["pairings"], &stats["undecryptable"], &stats["retryReceipts"]),
+        (&json!(1), &json!(0), &json!(0))
+    );
+    assert!(stats["prekeyUploads"].as_u64() <= Some(1), "a new process has the keys of the one before: {stats}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlinked_from_the_phone_it_is_logged_out_and_can_be_linked_again() {
+    let stage = Stage::set().await;
+    stage.own.does("unlink", &json!({})).await;
+    stage.instance.wait_status("logged_out").await;
+    assert_eq!(closed(&stage.instance, "logout").await["data"]["willReconnect"], false);
+    let refused = stage.instance.wa_post("/send", &json!({"phone": stage.other.number, "message": "x"})).await;
+    assert_eq!(refused.status, 409);
+    stage.instance.client.order(&stage.instance.at("/reconnect")).await.expect(200);
+    stage.instance.wait_status("qr_received").await;
+    stage.own.scans(&stage.instance).await;
+    assert_eq!(stage.tells("/send", json!({"message": "back"})).await["text"], "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_removes_the_device_from_the_phone() {
+    let stage = Stage::set().await;
+    stage.instance.client.order(&stage.instance.at("/logout")).await.expect(200);
+    stage.instance.wait_status("logged_out").await;
+    crate::harness::eventually("no linked device", async || {
+        (stage.own.get("").await["devices"] == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replaced_and_banned_are_told_apart_and_wait_for_a_person() {
+    let stage = Stage::set().await;
+    stage.own.does("replace", &json!({})).await;
+    assert_eq!(closed(&stage.instance, "replaced").await["data"]["willReconnect"], false);
+    stage.instance.client.order(&stage.instance.at("/reconnect")).await.expect(200);
+    stage.instance.wait_status("connected").await;
+
+    stage.own.does("ban", &json!({"reason": 402, "code": 101, "expire": 3600})).await;
+    stage.instance.wait_status("error").await;
+    assert_eq!(closed(&stage.instance, "banned").await["data"]["willReconnect"], false);
+    stage.whatsapp.ask(Method::DELETE, &format!("/phones/{}/ban", stage.own.number), None).await;
+    stage.instance.client.order(&stage.instance.at("/reconnect")).await.expect(200);
+    stage.instance.wait_status("connected").await;
+    assert_eq!(stage.tells("/send", json!({"message": "back"})).await["text"], "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
+    let stage = Stage::set().await;
+    for (error, reason) in [(463, "reachout_timelock"), (479, "refused_479")] {
+        stage.own.does("refuse", &json!({"error": error, "count": 1})).await;
+        let body = json!({"phone": stage.other.number, "message": "cold"});
+        let sent = stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned();
+        let failed = stage
+            .instance
+            .wait_event(reason, |event| {
+                event["data"]["messageId"] == sent.as_str() && event["data"]["status"] == "failed"
+            })
+            .await;
+        assert_eq!(failed["data"]["reason"], reason);
+    }
+    let nobody = json!({"phone": "15559990001", "message": "x"});
+    let sent = stage.instance.wa_post("/send", &nobody).await.expect(200)["id"].as_str().expect("an id").to_owned();
+    let failed = stage.instance.wait_event("nobody", |event| event["data"]["messageId"] == sent.as_str()).await;
+    assert_eq!(failed["data"]["reason"], "not_on_whatsapp");
+    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    assert_eq!((&stats["refusedMessages"], &stats["duplicateMessages"]), (&json!(2), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_network_is_cut_messages_wait_and_then_arrive_in_order() {
+    let stage = Stage::set().await;
+    stage.tells("/send", json!({"message": "before"})).await;
+    stage.whatsapp.ask(Method::POST, "/network/cut", Some(&json!({"seconds": 6}))).await;
+    assert_eq!(closed(&stage.instance, "unreachable").await["data"]["willReconnect"], true);
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let body = json!({"phone": stage.other.number, "message": format!("cut {number}")});
+        ids.push(stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned());
+    }
+    let written = stage.other.writes(&stage.own.number, &json!({"text": "while you were away"})).await;
+    let patience = Duration::from_secs(40);
+    let heard = stage
+        .instance
+        .wait_event_within(patience, "after the cut", |event| event["data"]["messageId"] == written.as_str());
+    heard.await;
+    stage.other.receives(&ids[4]).await;
+    let inbox = stage.other.get("/inbox").await;
+    let arrived: Vec<&str> =
+        inbox["messages"].as_array().expect("a list").iter().filter_map(|m| m["id"].as_str()).collect();
+    assert_eq!(arrived[1..], ids[..], "each once, in their order");
+}
