@@ -1,12 +1,12 @@
-//! The unit of work on AWS: writes, then appends, then queue messages, then the acknowledgement, each step idempotent. A unit
-//! that stops half-way is redone by whoever holds its unacknowledged message.
+//! The unit of work on AWS: writes, then appends, then queue messages, then the end of what caused it, each step
+//! idempotent. A unit that stops half-way is redone by whoever finds its cause still there.
 
 use std::collections::HashSet;
 
 use futures_util::future::try_join_all;
 use shared::{
     Error, Result,
-    store::{CommitError, Committed, Cond, Enqueue, Op, Stamp, Unit, Write},
+    store::{Cause, CommitError, Committed, Cond, Enqueue, Op, Stamp, Unit, Write},
 };
 
 use crate::{Aws, send::Outgoing};
@@ -42,13 +42,21 @@ impl Aws {
         self.send_outgoing(messages).await?;
         self.settle(&append);
 
-        if let Some(receipt) = done
-            && let Err(error) = self.delete_message(&receipt).await
-        {
-            // All effects are durable. The message comes again, finds them, and is acknowledged then.
-            let cause = error.source.as_deref().map(tracing::field::display);
-            let queue = receipt.queue.name();
-            tracing::warn!(queue, cause, "a message is done, but not acknowledged: it will be delivered again");
+        // All effects are durable. What caused them comes again where it cannot be removed, finds them, and is removed then.
+        match done {
+            Some(Cause::Message(receipt)) => {
+                if let Err(error) = self.delete_message(&receipt).await {
+                    let cause = error.source.as_deref().map(tracing::field::display);
+                    let queue = receipt.queue.name();
+                    tracing::warn!(queue, cause, "a message is done, but not acknowledged: it will be delivered again");
+                }
+            }
+            Some(Cause::Row(key)) => {
+                if let Err(refused) = self.write_one(&Write::delete(key), None).await {
+                    tracing::warn!(error = %refused.at(0), "a row is done with, but still there: it will be looked at again");
+                }
+            }
+            None => {}
         }
         Ok(Committed { seqs })
     }

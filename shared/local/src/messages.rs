@@ -5,7 +5,7 @@ use serde_json::Value;
 use shared::{
     Result,
     clock::Millis,
-    store::{Enqueue, Queue, Receipt},
+    store::{Cause, Enqueue, Queue, Receipt},
 };
 
 use crate::{
@@ -34,7 +34,7 @@ impl Batch<'_> {
         if !unit.enqueue.is_empty() {
             self.bill.requests("sqs.send", requests(&unit.enqueue));
         }
-        if let Some(receipt) = &unit.done {
+        if let Some(Cause::Message(receipt)) = &unit.done {
             done.removed = self.delete(receipt)?;
             self.bill.requests("sqs.delete", 1);
         }

@@ -9,7 +9,7 @@ use shared::{
     Error, Result,
     clock::Millis,
     error::Kind,
-    store::{Depth, Doc, Enqueue, Queue, Queues, Receipt, Received, Unit, meter::Used},
+    store::{Cause, Depth, Doc, Enqueue, Queue, Queues, Receipt, Received, Unit, meter::Used},
 };
 use tokio::time::Instant;
 
@@ -145,7 +145,7 @@ impl Queues for Sqlite {
     }
 
     async fn delete(&self, receipt: &Receipt) -> Result<()> {
-        let unit = Unit { done: Some(receipt.clone()), ..Unit::default() };
+        let unit = Unit { done: Some(Cause::Message(receipt.clone())), ..Unit::default() };
         self.submit_unit(Prepared::new(unit)?).await?;
         Ok(())
     }

@@ -9,8 +9,8 @@ use shared::{
     clock::{Clock as _, ManualClock, Millis},
     error::Kind,
     store::{
-        Append, Change, CommitError, Cond, Cursor, Doc, Enqueue, Item, Key, Query, Queue, Queues as _, Range, Read,
-        Received, Source, Stamp, Store as _, Unit, Write,
+        Append, Cause, Change, CommitError, Cond, Cursor, Doc, Enqueue, Item, Key, Query, Queue, Queues as _, Range,
+        Read, Received, Source, Stamp, Store as _, Unit, Write,
         log::{self, NewEntry, Tail, Writer},
         meter::Meter,
     },
@@ -213,7 +213,7 @@ async fn a_unit_acknowledges_with_its_work() {
         let received = receive(&store, queue).await;
         let unit = Unit {
             writes: vec![Write::create(item("a", 1))],
-            done: Some(received[0].receipt.clone()),
+            done: Some(Cause::Message(received[0].receipt.clone())),
             ..Unit::default()
         };
         let conflicts = store.commit(unit).await.is_err();

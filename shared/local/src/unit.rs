@@ -10,7 +10,9 @@ use serde_json::Value;
 use shared::{
     Error, Result,
     clock::Millis,
-    store::{CommitError, Committed, Cond, Doc, Enqueue, Item, Key, Op, Queue, Stamp, Unit, Write, log::Tail, meter},
+    store::{
+        Cause, CommitError, Committed, Cond, Doc, Enqueue, Item, Key, Op, Queue, Stamp, Unit, Write, log::Tail, meter,
+    },
 };
 
 use crate::{
@@ -44,7 +46,11 @@ pub(crate) enum Kind {
 }
 
 impl Prepared {
-    pub(crate) fn new(unit: Unit) -> Result<Self> {
+    pub(crate) fn new(mut unit: Unit) -> Result<Self> {
+        // In one transaction it makes no difference when it goes.
+        if let Some(Cause::Row(key)) = unit.done.take_if(|cause| matches!(cause, Cause::Row(_))) {
+            unit.writes.push(Write::delete(key));
+        }
         let doc = |write: &Write| match &write.op {
             Op::Put(item) if write.stamp.is_none() => items::encode(&item.doc).map(Some),
             _ => Ok(None),

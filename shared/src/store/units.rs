@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Doc, Item, Queue, Receipt, Stamp, Write, log};
+use super::{Doc, Item, Key, Queue, Receipt, Stamp, Write, log};
 use crate::error::Error;
 
 /// Entries for one log. See [`log`] for the layout and the fence.
@@ -31,16 +31,24 @@ pub struct Enqueue {
     pub stamp: Option<Stamp>,
 }
 
-/// Writes, then appends, then queue messages, then the acknowledgement of the message that caused it all.
+/// Writes, then appends, then queue messages, then the end of what caused it all.
 ///
 /// On SQLite one transaction. On AWS this order, each step idempotent: a unit that stopped half-way is redone by whoever
-/// holds `done` unacknowledged. So the first write is the gate; the others must be idempotent.
+/// finds `done` still there. So the first write is the gate; the others must be idempotent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Unit {
     pub writes: Vec<Write>,
     pub append: Vec<Append>,
     pub enqueue: Vec<Enqueue>,
-    pub done: Option<Receipt>,
+    pub done: Option<Cause>,
+}
+
+/// What caused a unit, and would cause it again: removed when everything else of the unit is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    Message(Receipt),
+    /// The item under this key, whatever is in it.
+    Row(Key),
 }
 
 impl Unit {

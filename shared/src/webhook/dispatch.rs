@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{event::Dispatch, instance::Instance, timer},
     error::{Error, Result},
-    store::{Receipt, Unit, log::Entry},
+    store::{Cause, Receipt, Unit, log::Entry},
 };
 
 /// Lost races before the message is given back.
@@ -131,7 +131,7 @@ impl Courier {
         let now = self.app.clock.now();
         let due = now.plus(park_pause(0));
         let lane = Lane::new(&message.chat, message.seq, now, due);
-        let mut unit = Unit { writes: vec![lane.create(place)?], done: receipt, ..Unit::default() };
+        let mut unit = Unit { writes: vec![lane.create(place)?], done: receipt.map(Cause::Message), ..Unit::default() };
         timer::schedule(&self.app, &mut unit, due, place.timer(0))?;
         health::took_place(self.app.store.commit(unit).await)
     }
@@ -213,7 +213,7 @@ impl Courier {
 
     /// Stores the record and acknowledges, in one unit.
     async fn finish(&self, row: &Delivery, receipt: Option<Receipt>) -> Result<bool> {
-        let unit = Unit { writes: vec![row.write()?], done: receipt, ..Unit::default() };
+        let unit = Unit { writes: vec![row.write()?], done: receipt.map(Cause::Message), ..Unit::default() };
         self.app.store.commit(unit).await?;
         tally::changed(&self.app, row).await?;
         Ok(true)

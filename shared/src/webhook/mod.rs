@@ -100,7 +100,7 @@ use crate::{
         timer::{self, Timer, Waiting},
     },
     error::Result,
-    store::{Item, Read, Receipt, Unit, keys},
+    store::{Cause, Item, Read, Receipt, Unit, keys},
 };
 
 /// How early a timer may come.
@@ -148,7 +148,7 @@ impl Courier {
         let now = self.app.clock.now();
         if now.plus(EARLY) < waiting.due {
             // The sweep takes rows out of their buckets up to half an hour early.
-            let mut unit = Unit { done: receipt, ..Unit::default() };
+            let mut unit = Unit { done: receipt.map(Cause::Message), ..Unit::default() };
             timer::schedule(&self.app, &mut unit, waiting.due, waiting.timer.clone())?;
             self.app.store.commit(unit).await?;
             return Ok(Handled::Done);
@@ -167,7 +167,7 @@ impl Courier {
                 self.acknowledge(receipt).await?;
             }
             Timer::Work { group, work } => {
-                let mut unit = Unit { done: receipt, ..Unit::default() };
+                let mut unit = Unit { done: receipt.map(Cause::Message), ..Unit::default() };
                 timer::begin(&self.app, &mut unit, group, work)?;
                 self.app.store.commit(unit).await?;
             }

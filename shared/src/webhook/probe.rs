@@ -23,7 +23,7 @@ use crate::{
     },
     error::Result,
     id::InstanceId,
-    store::{Change, Cond, Receipt, Unit, Write, keys},
+    store::{Cause, Change, Cond, Receipt, Unit, Write, keys},
 };
 
 /// Events dispatched again at a time.
@@ -123,7 +123,7 @@ impl Courier {
         ]);
         let change = Change::default().set("probes", probes).set("probeAt", due.0).add("rev", 1);
         let write = Write::update(keys::endpoint_state(&instance.id, endpoint), change).only_if(same);
-        let mut unit = Unit { writes: vec![write], done: receipt.clone(), ..Unit::default() };
+        let mut unit = Unit { writes: vec![write], done: receipt.clone().map(Cause::Message), ..Unit::default() };
         timer::schedule(&self.app, &mut unit, due, probe_timer(&instance.id, endpoint, probes))?;
         if took_place(self.app.store.commit(unit).await)? { Ok(()) } else { self.acknowledge(receipt).await }
     }
@@ -224,7 +224,7 @@ impl Courier {
                 tokio::time::sleep(PACE).await;
             }
             if self.app.clock.monotonic().saturating_sub(begun) > BUDGET {
-                let mut unit = Unit { done: receipt, ..Unit::default() };
+                let mut unit = Unit { done: receipt.map(Cause::Message), ..Unit::default() };
                 timer::schedule(&self.app, &mut unit, self.app.clock.now(), probe_timer(&instance.id, endpoint, 0))?;
                 self.app.store.commit(unit).await?;
                 return Ok(());

@@ -16,7 +16,7 @@ use crate::{
     clock::Millis,
     domain::{instance::Instance, timer},
     error::Result,
-    store::{Change, Cond, Receipt, Unit, Write, log::Entry},
+    store::{Cause, Change, Cond, Receipt, Unit, Write, log::Entry},
 };
 
 /// Longer than an attempt and a renewal take.
@@ -88,7 +88,7 @@ impl Courier {
         }
         let Some(instance) = instance else {
             let gone = Write::delete(place.key()).only_if(Cond::eq("rev", lane.rev));
-            let unit = Unit { writes: vec![gone], done: receipt, ..Unit::default() };
+            let unit = Unit { writes: vec![gone], done: receipt.map(Cause::Message), ..Unit::default() };
             return Ok(if took_place(self.app.store.commit(unit).await)? { Ran::AlreadyDone } else { Ran::InProgress });
         };
         let mut run = Run {
@@ -132,7 +132,8 @@ impl Courier {
         let Some(lane) = lane::load(&self.app, place).await? else { return self.nothing(receipt).await };
         let due = self.app.clock.now().plus(park_pause(lane.parks));
         let change = Change::default().set("due", due.0).set("parks", lane.parks + 1);
-        let mut unit = Unit { writes: vec![update(place, &lane, change)], done: receipt, ..Unit::default() };
+        let mut unit =
+            Unit { writes: vec![update(place, &lane, change)], done: receipt.map(Cause::Message), ..Unit::default() };
         timer::schedule(&self.app, &mut unit, due, place.timer(0))?;
         Ok(if took_place(self.app.store.commit(unit).await)? { Ran::AlreadyDone } else { Ran::InProgress })
     }
@@ -198,7 +199,7 @@ impl Run<'_> {
             }
             self.position = self.lane.upto + 1;
             let end = Write::delete(self.place.key()).only_if(Cond::eq("rev", self.lane.rev));
-            let unit = Unit { writes: vec![end], done: receipt.clone(), ..Unit::default() };
+            let unit = Unit { writes: vec![end], done: receipt.clone().map(Cause::Message), ..Unit::default() };
             if took_place(self.courier.app.store.commit(unit).await)? {
                 return Ok(self.ran());
             }
@@ -356,8 +357,11 @@ impl Run<'_> {
         loop {
             let change =
                 Change::default().set("head", entry.seq).set("at", entry.body.at.0).set("due", due.0).set("lease", 0);
-            let mut unit =
-                Unit { writes: vec![update(self.place, &self.lane, change)], done: receipt.clone(), ..Unit::default() };
+            let mut unit = Unit {
+                writes: vec![update(self.place, &self.lane, change)],
+                done: receipt.clone().map(Cause::Message),
+                ..Unit::default()
+            };
             if let Some(row) = row {
                 unit.writes.push(row.write()?);
             }
@@ -393,7 +397,11 @@ impl Courier {
         receipt: Option<Receipt>,
     ) -> Result<bool> {
         let lane = Lane::new(&place.chat, entry.seq, entry.body.at, due);
-        let mut unit = Unit { writes: vec![lane.create(place)?, row.write()?], done: receipt, ..Unit::default() };
+        let mut unit = Unit {
+            writes: vec![lane.create(place)?, row.write()?],
+            done: receipt.map(Cause::Message),
+            ..Unit::default()
+        };
         timer::schedule(&self.app, &mut unit, due, place.timer(row.tries))?;
         took_place(self.app.store.commit(unit).await)
     }

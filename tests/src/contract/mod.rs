@@ -1,4 +1,4 @@
-//! The contract of the storage traits `shared::store::{Store, Queues}`: what their documentation says, as tests. Every test
+//! The contract of the storage traits `shared::store::{Cause, Store, Queues}`: what their documentation says, as tests. Every test
 //! runs on SQLite and on DynamoDB + SQS, each in fair weather and under the chaos layer.
 //!
 //! A test is an `async fn(World)` named in a [`contract!`] list. It may use nothing but the traits; where the back ends may
@@ -259,7 +259,7 @@ pub(crate) async fn deliver(
         writes: vec![gate],
         append: vec![append(log, writer, &[job])],
         enqueue: vec![enqueue],
-        done,
+        done: done.map(shared::store::Cause::Message),
     };
     match store.commit(unit.clone()).await {
         Err(CommitError::Conflict { which: 0, old: Some(old) }) => {

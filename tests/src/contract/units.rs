@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use shared::store::{
-    Change, CommitError, Cond, Enqueue, Key, Queue, Receipt, Stamp, Unit, Write,
+    Cause, Change, CommitError, Cond, Enqueue, Key, Queue, Receipt, Stamp, Unit, Write,
     log::{Tail, Writer},
 };
 
@@ -45,7 +45,7 @@ async fn a_unit_does_all_of_it(w: World) {
         ],
         append: vec![append("i1", OWNER, &["e1", "e2"])],
         enqueue: vec![Enqueue { stamp: Some(Stamp { append: 0, entry: 1 }), ..message(Queue::Dispatch, "g", 7) }],
-        done: Some(some_job(&w).await),
+        done: Some(Cause::Message(some_job(&w).await)),
     };
     let committed = w.ok("commit", w.store.commit(unit).await);
     w.same("numbers", committed.seqs, vec![vec![1, 2]]);
@@ -119,7 +119,7 @@ async fn a_conflict_ends_the_unit_at_that_write(w: World) {
             writes: (0..4).map(|n| Write::create(item(&key(n), json!({"n": n})))).collect(),
             append: vec![append("i1", OWNER, &["e"])],
             enqueue: vec![message(Queue::Dispatch, "g", 1)],
-            done: Some(receipt.clone()),
+            done: Some(Cause::Message(receipt.clone())),
         };
         match w.store.commit(unit).await {
             Err(CommitError::Conflict { which, old: Some(found) }) => {
@@ -149,7 +149,7 @@ async fn a_fenced_unit_appends_sends_and_acknowledges_nothing(w: World) {
         writes: vec![Write::create(item(&key, json!({}))).stamped("seq", Stamp::FIRST)],
         append: vec![append("i1", owner(4), &["e4"])],
         enqueue: vec![message(Queue::Dispatch, "g", 1)],
-        done: Some(receipt.clone()),
+        done: Some(Cause::Message(receipt.clone())),
     };
     match w.store.commit(unit).await {
         Err(CommitError::Fenced { epoch: 4, fence: 5 }) => {}

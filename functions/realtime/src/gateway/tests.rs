@@ -23,7 +23,7 @@ use shared::{
     id::{InstanceId, UserId},
     realtime::{Posted, remote::Remote},
     redact::Secret,
-    store::{Append, Queue, Read, Unit, log::Writer, meter::Meter},
+    store::{Append, Cause, Queue, Read, Unit, log::Writer, meter::Meter},
 };
 
 use super::*;
@@ -152,7 +152,7 @@ impl World {
                 let Waiting { timer: Timer::Work { group, work }, .. } = timer.decode().expect("a timer") else {
                     panic!("another timer")
                 };
-                let mut unit = Unit { done: Some(timer.receipt.clone()), ..Unit::default() };
+                let mut unit = Unit { done: Some(Cause::Message(timer.receipt.clone())), ..Unit::default() };
                 timer::begin(&self.app, &mut unit, &group, &work).expect("queues");
                 self.app.store.commit(unit).await.expect("commits");
             }

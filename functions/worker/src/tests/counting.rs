@@ -9,7 +9,7 @@ use shared::{
         message::{Message, Status},
         owner::{Owner, Park, SendRow, Settle},
     },
-    store::{Queue, Received, keys},
+    store::{Queue, Read, Received, keys},
 };
 
 use super::bed::Bed;
@@ -77,8 +77,11 @@ async fn received(bed: &Bed, count: usize) -> Vec<Received> {
     bed.app.queues.receive(Queue::Commands(0), count, Duration::from_secs(1)).await.expect("receives")
 }
 
-/// What the worker does about sends that wait and are then sent, as often as it takes.
-async fn wait_and_send(bed: &Bed, owner: &Owner, all: &[(Message, Received)]) -> bool {
+/// A send with its command, and whether the command is still in the queue.
+type Queued = (Message, Received, bool);
+
+/// What the worker does about sends that wait and are then sent, as long as something of them is left to cause it.
+async fn wait_and_send(bed: &Bed, owner: &Owner, all: &mut [Queued]) -> bool {
     let author = owner.author();
     let load = |message: &Message| {
         let message = message.clone();
@@ -89,7 +92,7 @@ async fn wait_and_send(bed: &Bed, owner: &Owner, all: &[(Message, Received)]) ->
     };
     let result = async {
         let mut fresh = Vec::new();
-        for (message, command) in all {
+        for (message, command, _) in all.iter().filter(|(.., queued)| *queued) {
             let row = load(message).await?;
             fresh.push(Park { row, command: command.decode()?, accepted: message.at });
         }
@@ -99,10 +102,17 @@ async fn wait_and_send(bed: &Bed, owner: &Owner, all: &[(Message, Received)]) ->
                 author.parked(&park.row, &park.command, park.accepted, Settle::Nothing).await?;
             }
         }
-        for (message, command) in all {
-            bed.app.queues.delete(&command.receipt).await?;
+        for (message, command, queued) in all.iter_mut() {
+            if *queued {
+                bed.app.queues.delete(&command.receipt).await?;
+                *queued = false;
+            }
+            let place = keys::parked(owner.id(), message.at, &message.id);
+            if bed.app.store.get(&place, Read::Strong).await?.is_none() {
+                continue;
+            }
             let row = load(message).await?;
-            let settle = Settle::Parked(keys::parked(owner.id(), message.at, &message.id));
+            let settle = Settle::Parked(place);
             if row.is_pending() {
                 author.sent(&row, None, bed.app.clock.now(), settle).await?;
             } else {
@@ -128,13 +138,14 @@ async fn waiting_together_is_counted_once_wherever_it_stops() {
         total += 3;
         let commands = received(&bed, 3).await;
         assert_eq!(commands.len(), 3);
-        let all: Vec<_> = all.into_iter().zip(commands).collect();
+        let mut all: Vec<Queued> =
+            all.into_iter().zip(commands).map(|(message, command)| (message, command, true)).collect();
         bed.chaos.stop_after(Some(changes));
-        let done = wait_and_send(&bed, &owner, &all).await;
+        let done = wait_and_send(&bed, &owner, &mut all).await;
         bed.chaos.resume();
         owner.received(&bed.incoming(&format!("in{changes}"), "meanwhile")).await.expect("works");
-        assert!(wait_and_send(&bed, &owner, &all).await, "heals, stopped after {changes}");
-        for (message, _) in &all {
+        assert!(wait_and_send(&bed, &owner, &mut all).await, "heals, stopped after {changes}");
+        for (message, ..) in &all {
             let mut told = bed.told(message).await;
             told.sort_unstable();
             assert_eq!(told, ["queued/*", "sent/*", "status/*/sent"], "stopped after {changes}");

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     domain::{event, instance::Instance},
     store::{
-        Append, CommitError, Committed, Item, Key, Receipt, Stamp, Unit, Write,
+        Append, Cause, CommitError, Committed, Item, Key, Receipt, Stamp, Unit, Write,
         log::{NewEntry, Writer},
     },
 };
@@ -104,17 +104,14 @@ impl<'a> Author<'a> {
     /// A unit with these entries and their dispatches.
     pub(super) fn unit(
         &self,
-        mut writes: Vec<Write>,
+        writes: Vec<Write>,
         entries: &[NewEntry],
         look_from: Option<u64>,
         settle: Settle,
     ) -> Unit {
         let done = match settle {
-            Settle::Queue(receipt) => Some(receipt),
-            Settle::Parked(key) => {
-                writes.push(Write::delete(key));
-                None
-            }
+            Settle::Queue(receipt) => Some(Cause::Message(receipt)),
+            Settle::Parked(key) => Some(Cause::Row(key)),
             Settle::Nothing => None,
         };
         Unit {

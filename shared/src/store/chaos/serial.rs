@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Chaos;
 use crate::{
     error::{Error, Result},
-    store::{Append, CommitError, Committed, Op, Stamp, Unit, Write, log},
+    store::{Append, Cause, CommitError, Committed, Op, Stamp, Unit, Write, log},
 };
 
 impl Chaos {
@@ -56,10 +56,12 @@ impl Chaos {
             self.queues.send(vec![message]).await?;
             self.after()?;
         }
-        if let Some(receipt) = done {
-            self.acknowledge(&receipt).await?;
-            self.after()?;
+        match done {
+            Some(Cause::Message(receipt)) => self.acknowledge(&receipt).await?,
+            Some(Cause::Row(key)) => drop(self.store.commit(Unit::write(Write::delete(key))).await?),
+            None => return Ok(committed),
         }
+        self.after()?;
         Ok(committed)
     }
 
