@@ -1,6 +1,6 @@
 //! What it costs: start, memory, accepted sends beside a do-nothing route and raw SQLite, webhooks.
 //!
-//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search] [juhe] [sockets]`; without a name, all of them.
+//! `cargo run --release -p suite --bin bench [start] [sends] [webhooks] [instances] [search] [juhe] [sockets] [whatsapp]`; without a name, all of them.
 //! `… aws [starts|cost|idle]` measures the functions of the home on AWS.
 //! It measures `target/release/trunkline` on this machine and prints figures and ratios; it judges nothing.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
@@ -15,6 +15,7 @@ mod sockets;
 mod start;
 mod summary;
 mod webhooks;
+mod whatsapp;
 
 #[tokio::main]
 async fn main() {
@@ -46,5 +47,8 @@ async fn main() {
     }
     if wanted("sockets") {
         sockets::run().await;
+    }
+    if wanted("whatsapp") {
+        whatsapp::run().await;
     }
 }

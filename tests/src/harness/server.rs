@@ -251,6 +251,19 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("VmRSS in KiB")
     }
 
+    /// Processor time that the local server has used so far, to a hundredth of a second.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let Home::Local(Some(child)) = &self.home else { panic!("there is no one process to measure") };
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("/proc, on Linux");
+        // Behind the name, which may hold anything: the 14th and the 15th field, in hundredths of a second.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        Duration::from_millis(fields.map(|field| 10 * field.parse::<u64>().expect("a number of ticks")).sum())
+    }
+
     /// Everything the server printed since its first start.
     #[must_use]
     pub fn log(&self) -> String {

@@ -11,7 +11,6 @@ const ACCOUNTS: usize = 200;
 const RESTORED: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes a minute: tests/run suite -- --ignored whatsapp_web::fleet"]
 async fn two_hundred_accounts_are_linked_at_once_and_all_are_back_after_a_restart() {
     let whatsapp = Whatsapp::start();
     let server = whatsapp.server(&[]);
