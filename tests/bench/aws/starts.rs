@@ -21,7 +21,7 @@ const STARTS: usize = 9;
 /// Requests to a function that runs.
 const WARM: usize = 100;
 const LIMIT: Duration = Duration::from_secs(20);
-/// As the issue has it.
+/// The aims.
 const TIMES_BARE: f64 = 1.6;
 const ZIP_MIB: f64 = 5.0;
 /// The measure.

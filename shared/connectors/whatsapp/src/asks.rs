@@ -7,6 +7,7 @@ use shared::{
     Error, Result,
     connector::{ContactInfo, Request, Update, unsupported},
 };
+use tokio::time::Instant;
 use whatsapp_rust::{
     Client, IqError, Jid,
     pair_code::{PairCodeOptions, PairError},
@@ -17,7 +18,8 @@ use crate::{groups, line::Inner, outgoing::jid, people};
 
 /// How long pairing by code waits for the socket.
 const SOCKET: Duration = Duration::from_secs(10);
-/// Numbers that are looked up in one question, and the pause between questions: a list that is asked for at once looks like what it is.
+/// Numbers that are looked up in one question, and the pause between an account's questions, whoever asks them: a list that is asked
+/// for at once looks like what it is.
 const CHECKED: usize = 10;
 const CHECK_PAUSE: Duration = Duration::from_millis(700);
 
@@ -29,7 +31,7 @@ pub(crate) async fn ask(inner: &Inner, client: &Arc<Client>, request: Request) -
         return Err(inner.not_ready());
     }
     match request {
-        Request::Check { phones } => check(client, &phones).await,
+        Request::Check { phones } => check(inner, client, &phones).await,
         Request::ProfilePicture { address } => picture(client, &address).await,
         Request::SyncContacts => contacts(inner, client).await,
         Request::MarkRead { chat, messages, typing: shown } => {
@@ -83,12 +85,15 @@ async fn code(inner: &Inner, client: &Arc<Client>, phone: &str) -> Result<Value>
 }
 
 /// Which of these numbers have an account, a few at a time.
-async fn check(client: &Client, phones: &[String]) -> Result<Value> {
+async fn check(inner: &Inner, client: &Client, phones: &[String]) -> Result<Value> {
     let mut results = Vec::with_capacity(phones.len());
-    for (number, some) in phones.chunks(CHECKED).enumerate() {
-        if number > 0 {
-            tokio::time::sleep(CHECK_PAUSE).await;
+    for some in phones.chunks(CHECKED) {
+        let mut next = inner.next_check.lock().await;
+        if let Some(at) = *next {
+            tokio::time::sleep_until(at).await;
         }
+        *next = Some(Instant::now() + CHECK_PAUSE);
+        drop(next);
         let jids: Vec<(&String, Option<Jid>)> = some.iter().map(|phone| (phone, jid("phones", phone).ok())).collect();
         let asked: Vec<Jid> = jids.iter().filter_map(|(_, jid)| jid.clone()).collect();
         let found = client.contacts().is_on_whatsapp(&asked).await.map_err(Error::unavailable)?;

@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) pairs: Pairs,
     pub(crate) recent: Recent,
     pub(crate) pacing: Pacing,
+    /// When numbers may be looked up again.
+    pub(crate) next_check: tokio::sync::Mutex<Option<tokio::time::Instant>>,
     /// Sends that failed in themselves, by message.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// It was up at some time.
@@ -165,6 +167,7 @@ impl WhatsappLine {
             instance: account.instance.clone(),
             settings: common.settings.clone(),
             pacing: Pacing::new(common.settings.pace, store.paired_at().await?),
+            next_check: tokio::sync::Mutex::default(),
             store: Arc::clone(&store),
             emit: Arc::clone(&emit),
             media: common.media.clone(),

@@ -46,7 +46,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const WILD: Duration = Duration::from_secs(60);
 /// … and by then all is well again.
 const END: Duration = Duration::from_secs(60 + 35);
-/// What the issue demands of a take-over.
+/// A take-over happens within that.
 const IN_TIME: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
