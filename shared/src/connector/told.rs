@@ -40,8 +40,10 @@ impl What {
 /// Messages from before the account was linked, as many as are stored together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryPage {
-    /// Names the page: whoever tells of it again gives it the same name and the same messages.
-    pub key: String,
+    /// Names what the page is a part of. Piece and number name the page: whoever tells of it again tells of the same messages.
+    pub piece: String,
+    /// From 0 on, in the order in which they are told of.
+    pub number: u32,
     /// At most [`HistoryPage::MOST`].
     pub messages: Vec<OldMessage>,
     /// How much of the history the platform has handed over with this piece of it, in percent.
@@ -53,6 +55,10 @@ pub struct HistoryPage {
 impl HistoryPage {
     /// Messages of one page: a unit of work holds a write for each, and some more.
     pub const MOST: usize = 100;
+
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.piece, self.number)
+    }
 }
 
 /// A message as history has it.

@@ -172,9 +172,10 @@ pub struct HistorySync {
     pub progress: Option<u8>,
     /// Everything that was handed over is stored.
     pub done: bool,
-    /// The last page.
+    /// The last page: of which piece, and which of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page: Option<String>,
+    pub piece: Option<String>,
+    pub page: u32,
     pub at: Millis,
 }
 

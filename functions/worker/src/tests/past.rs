@@ -10,7 +10,7 @@ use shared::{
 
 use super::bed::Bed;
 
-fn page(bed: &Bed, key: &str, ids: std::ops::Range<usize>) -> HistoryPage {
+fn page(bed: &Bed, piece: &str, number: u32, ids: std::ops::Range<usize>) -> HistoryPage {
     let messages = ids.map(|number| {
         let mut message = bed.incoming(&format!("old{number}"), &format!("old message {number}"));
         // One day back, two days back …
@@ -19,7 +19,7 @@ fn page(bed: &Bed, key: &str, ids: std::ops::Range<usize>) -> HistoryPage {
         let status = if message.from_me { Status::Read } else { Status::Received };
         OldMessage { message, status, chat_name: "An old friend".into(), reactions: Vec::new(), order: number as u32 }
     });
-    HistoryPage { key: key.into(), messages: messages.collect(), progress: Some(50), ends: false }
+    HistoryPage { piece: piece.into(), number, messages: messages.collect(), progress: Some(50), ends: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,9 +31,9 @@ async fn a_page_is_stored_and_counted_once_wherever_it_stopped() {
     for changes in 0..12 {
         // Four messages that nobody knows, and one that came live.
         let ids = changes * 10..changes * 10 + 5;
-        let live = page(&bed, "", ids.start..ids.start + 1).messages.remove(0).message;
+        let live = page(&bed, "", 0, ids.start..ids.start + 1).messages.remove(0).message;
         owner.received(&live).await.expect("works");
-        let page = page(&bed, &format!("piece/{changes}"), ids);
+        let page = page(&bed, "piece", changes as u32, ids);
         bed.chaos.stop_after(Some(changes));
         let died = owner.history(&page).await.is_err();
         bed.chaos.resume();
@@ -42,7 +42,7 @@ async fn a_page_is_stored_and_counted_once_wherever_it_stopped() {
         assert_eq!(owner.history(&page).await.expect("again"), 4, "a repeat knows its own");
         stored += 4;
         let entries = bed.log(&instance).await;
-        let told: Vec<_> = entries.iter().filter(|entry| entry.body.key == format!("history/{}", page.key)).collect();
+        let told: Vec<_> = entries.iter().filter(|entry| entry.body.key == format!("history/{}", page.key())).collect();
         assert_eq!((told.len(), &told[0].body.data["messages"]), (1, &4.into()), "stopped after {changes}");
         let shown = bed.read(&instance.id).await.and_then(|instance| instance.history_sync).expect("shown");
         assert_eq!(shown.messages, stored);
@@ -50,7 +50,7 @@ async fn a_page_is_stored_and_counted_once_wherever_it_stopped() {
             assert!(died, "the chaos layer works");
         }
     }
-    let again = page(&bed, "another piece/0", 0..5);
+    let again = page(&bed, "another piece", 0, 0..5);
     assert_eq!(owner.history(&again).await.expect("works"), 0, "handed over twice");
     let now = bed.app.clock.now().day();
     let all =

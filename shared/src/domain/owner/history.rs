@@ -166,11 +166,12 @@ impl Author<'_> {
 
 /// What is left to do of a page, given what is there.
 fn plan(page: &HistoryPage, rows: &[Row], there: &[Option<Item>]) -> Result<Plan> {
+    let key = page.key();
     let (mut writes, mut heads) = (Vec::new(), Vec::new());
     let mut plan = Plan { writes: Vec::new(), counted: Vec::new(), from: None };
     for (index, ((row, order), there)) in rows.iter().zip(there).enumerate() {
         match there {
-            Some(item) if item.str(PAGE) == Some(&page.key) => {
+            Some(item) if item.str(PAGE) == Some(&key) => {
                 let at = item.u64(STAMP).ok_or_else(|| Error::internal("a row of history says where its entry is"))?;
                 plan.from = Some(plan.from.map_or(at, |from: u64| from.min(at)));
             }
@@ -179,7 +180,7 @@ fn plan(page: &HistoryPage, rows: &[Row], there: &[Option<Item>]) -> Result<Plan
                 let mut creates = row.creates(order)?;
                 let mut head = creates.pop().ok_or_else(|| Error::internal("a message has a head"))?;
                 if let Op::Put(item) = &mut head.op {
-                    item.doc.insert(PAGE.to_owned(), page.key.as_str().into());
+                    item.doc.insert(PAGE.to_owned(), key.as_str().into());
                 }
                 writes.extend(creates);
                 heads.push(head.stamped(STAMP, Stamp::FIRST));
@@ -203,7 +204,7 @@ fn entry(page: &HistoryPage, rows: &[Row], plan: &Plan, now: Millis) -> NewEntry
         day.total_media_size += delta.total_media_size;
     }
     let chats: HashSet<&ChatKey> = plan.counted.iter().filter_map(|index| Some(&rows.get(*index)?.0.chat)).collect();
-    let mut entry = event::entry(Kind::HistorySynced, format!("history/{}", page.key), now);
+    let mut entry = event::entry(Kind::HistorySynced, format!("history/{}", page.key()), now);
     entry.data = json!({
         "messages": plan.counted.len(),
         "chats": chats.len(),
@@ -218,13 +219,14 @@ impl HistorySync {
     /// How far it is after a page.
     fn with(&self, page: &HistoryPage, new: usize, now: Millis) -> Self {
         let new = u64::try_from(new).unwrap_or_default();
-        // A repeat of the last page is not counted again.
-        let again = self.page.as_deref() == Some(&page.key);
+        // A page that is told of again, since its end was not noted, is not counted again.
+        let again = self.piece.as_deref() == Some(&page.piece) && page.number <= self.page;
         Self {
             messages: self.messages + if again { 0 } else { new },
             progress: page.progress.or(self.progress),
             done: page.ends,
-            page: Some(page.key.clone()),
+            piece: Some(page.piece.clone()),
+            page: if again { self.page } else { page.number },
             at: now,
         }
     }

@@ -182,7 +182,8 @@ impl<'a> Import<'a> {
 
     async fn tell_page(&mut self, ends: bool) -> Result<()> {
         let page = HistoryPage {
-            key: format!("{}/{}", self.piece.id, self.piece.at.page),
+            piece: self.piece.id.clone(),
+            number: self.piece.at.page,
             messages: std::mem::take(&mut self.page),
             progress: self.piece.progress.and_then(|progress| u8::try_from(progress.min(100)).ok()),
             ends,
