@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -81,6 +81,9 @@ pub(crate) struct Inner {
     pub(crate) watched: Watched,
     /// There may be pieces of history to store.
     pub(crate) pieces: Notify,
+    /// How many the crate has handed over, and how many of these are kept.
+    pub(crate) handed: Arc<AtomicU64>,
+    pub(crate) kept: AtomicU64,
     /// Sends that failed in themselves, by message.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// It was up at some time.
@@ -179,13 +182,16 @@ impl WhatsappLine {
             recent: Recent::default(),
             watched: Watched::default(),
             pieces: Notify::new(),
+            handed: Arc::default(),
+            kept: AtomicU64::new(0),
             failures: Mutex::default(),
             was_up: Arc::clone(&was_up),
             up: AtomicBool::new(false),
             settled: Notify::new(),
         });
         let sockets = Sockets { road: road.clone(), url: url.clone(), emit, told: told.clone(), was_up };
-        let listener = Listener { acks: Arc::clone(&inner.acks), told: told.clone() };
+        let listener =
+            Listener { acks: Arc::clone(&inner.acks), handed: Arc::clone(&inner.handed), told: told.clone() };
         let builder = Bot::builder()
             .with_backend_arc(store)
             .with_transport_factory(sockets)

@@ -7,14 +7,21 @@
 mod old;
 mod reader;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use shared::{
     Result,
     connector::{ContactInfo, HistoryPage, OldMessage, Update},
 };
 use whatsapp_rust::{
-    Client, Jid, wacore::types::events::LazyHistorySync, wacore_binary::JidExt as _, waproto::whatsapp as wa,
+    Client, Jid,
+    wacore::types::events::LazyHistorySync,
+    wacore_binary::JidExt as _,
+    waproto::whatsapp::{self as wa, message::protocol_message::Type},
 };
 
 use self::reader::Reader;
@@ -29,18 +36,42 @@ use crate::{
 const CONTACTS: usize = 100;
 /// Pause after the store did not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long an announcement waits for its piece, and how often it looks.
+const KEPT_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps a piece, until it is stored. As long as the line lives it is tried again.
 pub(crate) async fn keep(inner: &Inner, history: &LazyHistorySync) -> Result<()> {
-    loop {
+    let kept = loop {
         match inner.store.keep_piece(history.compressed_bytes(), history.progress()).await {
-            Ok(()) => break,
             Err(error) if error.is_temporary() && inner.is_up() => tokio::time::sleep(AGAIN_AFTER).await,
-            Err(error) => return Err(error),
+            kept => break kept,
         }
-    }
+    };
+    inner.kept.fetch_add(1, Ordering::AcqRel);
     inner.pieces.notify_one();
-    Ok(())
+    kept
+}
+
+/// Whether a message of the phone announces a piece. What it says of it is not left in it: the crate has taken that out.
+pub(crate) fn is_announced(message: &wa::Message) -> bool {
+    let protocol = message.protocol_message.as_option();
+    protocol.is_some_and(|protocol| protocol.r#type == Some(Type::HISTORY_SYNC_NOTIFICATION))
+}
+
+/// Returns when everything that was announced is kept: only then the announcement is acknowledged, so that a crash before brings it
+/// again. A download that takes long is not waited for, since the account's other messages are behind it.
+pub(crate) async fn kept(inner: &Inner, client: &Client) {
+    let all = async {
+        if client.wait_for_startup_sync(KEPT_WITHIN).await.is_ok() {
+            while inner.kept.load(Ordering::Acquire) < inner.handed.load(Ordering::Acquire) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    };
+    if tokio::time::timeout(KEPT_WITHIN, all).await.is_err() {
+        tracing::debug!(instance = %inner.instance, "a piece of history is acknowledged before it is kept");
+    }
 }
 
 /// Stores what is kept, piece by piece, whenever there is something and the line is up.
