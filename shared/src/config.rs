@@ -11,7 +11,7 @@ use crate::{
 
 mod whatsapp;
 
-pub use whatsapp::{IncomingMedia, Pace, Whatsapp};
+pub use whatsapp::{History, IncomingMedia, Pace, Whatsapp};
 
 /// Where state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub struct Config {
 }
 
 const WHATSAPP_CLOUD: &str = "https://graph.facebook.com";
-const WHATSAPP: [(&str, &str, &str); 5] = whatsapp::TABLE;
+const WHATSAPP: [(&str, &str, &str); 6] = whatsapp::TABLE;
 
 /// Name, default as documented, meaning. The order of the README's table.
 pub const TABLE: &[(&str, &str, &str)] = &[

@@ -4,12 +4,15 @@
 //! connector acknowledge to its platform; it never waits for webhooks. It sees no store but [`SessionStore`]: a key-value store
 //! of its own instance, encrypted, and fenced by the owner's epoch.
 
+mod told;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::told::{Happening, HistoryPage, OldMessage, What};
 use crate::{
     address::Platform,
     capability::{Capability, Transport},
@@ -145,6 +148,10 @@ pub enum Request {
     },
     GroupLeave {
         group: String,
+    },
+    /// Tell of this contact's presence for a while ([`What::PresenceUpdated`]).
+    WatchPresence {
+        address: String,
     },
     /// Phone → LID or LID → phone.
     Lid {
@@ -349,6 +356,8 @@ pub enum Update {
         address: String,
         also: String,
     },
+    Happened(Box<Happening>),
+    History(Box<HistoryPage>),
 }
 
 /// What a connector needs to know of its account.

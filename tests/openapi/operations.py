@@ -5,7 +5,7 @@ credentials, 404 for ids in the path, 409 and 422 for an `Idempotency-Key`, 413 
 Examples come from the seed, by method and path; `example` is for bodies that the seed does not know.
 """
 
-from shape import ANY_OBJECT, INT, STR, TIME, d, obj, one_of, ref, whole
+from shape import ANY_OBJECT, BOOL, INT, STR, TIME, d, obj, one_of, ref, whole
 from schemas import DELIVERY_STATUS, PHONE
 
 OPERATIONS = []
@@ -167,6 +167,8 @@ op(f"POST {WHATSAPP}/read", "mark_read", "Tell that messages were read", scope="
    body=obj({"phone": PHONE, "messageIds?": {"type": "array", "items": STR, "maxItems": 500}, "typing?": {"type": "boolean", "default": False, "description": "Transport `cloud`: also show that an answer is being written."}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
 op(f"POST {WHATSAPP}/typing", "set_typing", "Show that one is typing", scope="messages:send",
    body=obj({"phone": PHONE, "on?": {"type": "boolean", "default": True}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
+op(f"POST {WHATSAPP}/presence/subscribe", "watch_presence", "Be told for a while when somebody comes, goes or writes", scope="messages:send",
+   body=obj({"phone": PHONE}), example={"phone": "79001234567"}, answer=obj({"success": BOOL, "seconds": d(INT, "For how long `presence_updated` is told. The account is shown as online meanwhile.")}), **ASKS)
 op(f"POST {WHATSAPP}/check", "check_phones", "Who is on WhatsApp", scope="messages:read",
    body=obj({"phones": {"type": "array", "items": PHONE, "minItems": 1, "maxItems": 100}}), example={"phones": ["79001234567"]},
    answer=obj({"results": {"type": "array", "items": obj({"phone": STR, "exists": {"type": "boolean"}, "address?": {"type": ["string", "null"]}})}}), **ASKS)

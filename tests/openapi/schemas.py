@@ -104,6 +104,12 @@ INSTANCE = {
     "createdAt?": TIME,
     "updatedAt": TIME,
     "connectionStatus?": ref("ConnectionStatus"),
+    "historySync?": d(obj({
+        "status": one_of("running", "done"),
+        "progress": {"type": ["integer", "null"], "minimum": 0, "maximum": 100},
+        "messages": INT,
+        "updatedAt": TIME,
+    }), "How far messages from before the account was linked are stored."),
 }
 SCOPED_KEY = {
     "id": STR,
@@ -323,7 +329,7 @@ SCHEMAS = {
     }),
     "EventType": one_of(
         "message_received", "message_sent", "message_status", "connection_opened", "connection_closed", "qr_received", "limit_exceeded",
-        "message_queued", "message_edited", "message_revoked", "message_reaction", "contacts_updated", "owner_changed", "job_finished",
+        "message_queued", "message_edited", "message_revoked", "message_reaction", "contacts_updated", "call_received", "call_ended", "group_updated", "presence_updated", "history_synced", "owner_changed", "job_finished",
         "forwarded_message",
     ),
     "Events": obj({"events": arr(ref("Event")), "nextCursor": d(STR, "The next `after`; also when nothing came."), "hasMore": BOOL}),

@@ -336,6 +336,7 @@ const PLAIN: &[Route] = &[
     route("DELETE", "/api/whatsapp/{instance}/messages/{message}", Instance, "", &[]),
     route("POST", "/api/whatsapp/{instance}/read", Instance, r#"{"phone": "{phone}"}"#, &[]),
     route("POST", "/api/whatsapp/{instance}/typing", Instance, r#"{"phone": "{phone}"}"#, &[]),
+    route("POST", "/api/whatsapp/{instance}/presence/subscribe", Instance, r#"{"phone": "{phone}"}"#, &[]),
     route("POST", "/api/whatsapp/{instance}/check", Instance, r#"{"phones": ["{phone}"]}"#, &[]),
     route("GET", "/api/whatsapp/{instance}/profile-picture?phone={phone}", Instance, "", &[]),
     route("GET", "/api/whatsapp/{instance}/groups", Instance, "", &[]),

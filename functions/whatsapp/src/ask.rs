@@ -75,6 +75,23 @@ pub(crate) async fn set_typing(
 }
 
 #[derive(Debug, Deserialize)]
+pub(crate) struct Watch {
+    phone: String,
+}
+
+/// `POST …/presence/subscribe {phone}` → `{success, seconds}`: for so long, `presence_updated` tells when this contact comes, goes
+/// or writes; of a group, who writes. The account is shown as online meanwhile, since WhatsApp tells nobody else.
+pub(crate) async fn watch_presence(
+    State(app): State<AppState>,
+    OwnedWhatsapp(owned): OwnedWhatsapp,
+    Json(body): Json<Watch>,
+) -> Result<Response, Reject> {
+    let instance = owned.with(Scope::MessagesSend)?.instance;
+    let address = compose::recipient(&instance, "phone", &body.phone)?;
+    ask(&app, &instance, "watch_presence", Request::WatchPresence { address }).await
+}
+
+#[derive(Debug, Deserialize)]
 pub(crate) struct Check {
     phones: Vec<String>,
 }

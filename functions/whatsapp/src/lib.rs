@@ -50,6 +50,7 @@ pub fn router() -> Router<AppState> {
         )
         .route("/api/whatsapp/{instanceId}/read", post(ask::mark_read))
         .route("/api/whatsapp/{instanceId}/typing", post(ask::set_typing))
+        .route("/api/whatsapp/{instanceId}/presence/subscribe", post(ask::watch_presence))
         .route("/api/whatsapp/{instanceId}/check", post(ask::check_phones))
         .route("/api/whatsapp/{instanceId}/profile-picture", get(ask::get_profile_picture))
         .route("/api/whatsapp/{instanceId}/lid/{id}", get(ask::get_lid))

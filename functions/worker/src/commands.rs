@@ -268,6 +268,7 @@ fn may_be_repeated(request: &Request) -> bool {
         | Request::GroupSubject { .. }
         | Request::GroupInvite { .. }
         | Request::GroupLeave { .. }
+        | Request::WatchPresence { .. }
         | Request::Lid { .. }
         | Request::Sandbox { .. } => true,
         Request::GroupCreate { .. } => false,

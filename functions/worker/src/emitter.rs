@@ -77,6 +77,7 @@ impl Emitter {
             Update::Received(incoming) => Some(self.port.chats.hold(&incoming.chat).await),
             Update::Receipt { chat, .. } => Some(self.port.chats.hold(chat).await),
             Update::Reported(report) => Some(self.port.chats.hold(&report.chat).await),
+            Update::Happened(happening) => Some(self.port.chats.hold(&happening.chat).await),
             _ => None,
         };
         let mut tries = 1;
@@ -119,6 +120,8 @@ impl Emitter {
             Update::Reported(report) => owner.reported(report).await,
             Update::Contacts(contacts) => owner.contacts(contacts).await,
             Update::SameChat { address, also } => owner.same_chat(address, also).await,
+            Update::Happened(happening) => owner.happened(happening).await,
+            Update::History(page) => owner.history(page).await.map(drop),
             Update::Qr { .. }
             | Update::PairingExpired
             | Update::PairingRefused { .. }
@@ -165,7 +168,9 @@ impl Emit for Emitter {
             | Update::Receipt { .. }
             | Update::Reported(_)
             | Update::Contacts(_)
-            | Update::SameChat { .. } => self.fact(&update).await,
+            | Update::SameChat { .. }
+            | Update::Happened(_)
+            | Update::History(_) => self.fact(&update).await,
         }
     }
 

@@ -299,7 +299,9 @@ impl Supervisor {
             | Update::Receipt { .. }
             | Update::Reported(_)
             | Update::Contacts(_)
-            | Update::SameChat { .. } => Err(Error::internal("facts do not go through the supervisor").into()),
+            | Update::SameChat { .. }
+            | Update::Happened(_)
+            | Update::History(_) => Err(Error::internal("facts do not go through the supervisor").into()),
         };
         if let Err(error) = port.check(result) {
             return (Err(error.into()), false);

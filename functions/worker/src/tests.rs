@@ -8,5 +8,6 @@ mod history;
 mod lease;
 mod more;
 mod order;
+mod past;
 mod redelivery;
 mod traffic;

@@ -53,6 +53,7 @@ fn append(log: &str, keys: &[&str]) -> Append {
         message: None,
         data: json!(null),
         delta: None,
+        history: Vec::new(),
     };
     Append { log: log.into(), writer: Writer::Foreign, entries: keys.iter().map(entry).collect(), look_from: None }
 }

@@ -18,6 +18,16 @@ pub enum IncomingMedia {
     Lazy,
 }
 
+/// How much of what was said before an account was linked is asked of its phone, when it is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    None,
+    /// What WhatsApp gives a browser: about three months.
+    Recent,
+    /// What it gives its client for Windows: a year.
+    Full,
+}
+
 /// Messages of an account that go out in a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -32,12 +42,13 @@ pub struct Whatsapp {
     pub web_url: String,
     pub version: (u32, u32, u32),
     pub media: IncomingMedia,
+    pub history: History,
     /// `None`: as fast as they come.
     pub pace: Option<Pace>,
 }
 
 /// The settings of this file, for `config::TABLE`.
-pub(super) const TABLE: [(&str, &str, &str); 5] = [
+pub(super) const TABLE: [(&str, &str, &str); 6] = [
     (
         "WHATSAPP_WEB_URL",
         WEB_URL,
@@ -52,6 +63,11 @@ pub(super) const TABLE: [(&str, &str, &str); 5] = [
         "WHATSAPP_MEDIA",
         "eager",
         "`eager`: media that comes in is stored before its message is told of; `lazy`: it stays at WhatsApp, and the message says where.",
+    ),
+    (
+        "WHATSAPP_HISTORY",
+        "recent",
+        "What the phone is asked for when an account is linked: `recent` (about three months), `full` (a year), or `none`, and then no names either. Its media stay at WhatsApp.",
     ),
     (
         "WHATSAPP_PACE",
@@ -83,10 +99,16 @@ impl Whatsapp {
             Some("lazy") => IncomingMedia::Lazy,
             Some(_) => return Err(Error::invalid("WHATSAPP_MEDIA", "WHATSAPP_MEDIA must be eager or lazy")),
         };
+        let history = match source.get("WHATSAPP_HISTORY").as_deref() {
+            None | Some("recent") => History::Recent,
+            Some("full") => History::Full,
+            Some("none") => History::None,
+            Some(_) => return Err(Error::invalid("WHATSAPP_HISTORY", "WHATSAPP_HISTORY must be recent, full or none")),
+        };
         let warm_up_days = source.parse("WHATSAPP_WARM_UP_DAYS", 7, "a number of days")?;
         let pace = rate_limit("WHATSAPP_PACE", source.get("WHATSAPP_PACE").as_deref().unwrap_or("60/60"))?;
         let pace = pace.map(|limit| Pace { messages: limit.requests, window: limit.window, warm_up_days });
-        Ok(Self { web_url, version, media, pace })
+        Ok(Self { web_url, version, media, history, pace })
     }
 }
 

@@ -42,6 +42,16 @@ pub enum Kind {
     MessageRevoked,
     MessageReaction,
     ContactsUpdated,
+    /// Somebody calls the account.
+    CallReceived,
+    /// Such a call is over; `outcome` says how.
+    CallEnded,
+    /// Members or settings of a group have changed; `action` says what.
+    GroupUpdated,
+    /// Somebody who is watched came, went, or writes.
+    PresenceUpdated,
+    /// Messages from before the account was linked were stored: a page of them. Never sent to webhooks.
+    HistorySynced,
     /// Another worker, or the same one after a restart, has taken the instance over.
     OwnerChanged,
     JobFinished,
@@ -64,6 +74,11 @@ impl Kind {
         Self::MessageRevoked,
         Self::MessageReaction,
         Self::ContactsUpdated,
+        Self::CallReceived,
+        Self::CallEnded,
+        Self::GroupUpdated,
+        Self::PresenceUpdated,
+        Self::HistorySynced,
         Self::OwnerChanged,
         Self::JobFinished,
         Self::ForwardedMessage,
@@ -83,6 +98,11 @@ impl Kind {
             Self::MessageRevoked => "message_revoked",
             Self::MessageReaction => "message_reaction",
             Self::ContactsUpdated => "contacts_updated",
+            Self::CallReceived => "call_received",
+            Self::CallEnded => "call_ended",
+            Self::GroupUpdated => "group_updated",
+            Self::PresenceUpdated => "presence_updated",
+            Self::HistorySynced => "history_synced",
             Self::OwnerChanged => "owner_changed",
             Self::JobFinished => "job_finished",
             Self::ForwardedMessage => "forwarded_message",
@@ -146,7 +166,16 @@ pub fn event_id(instance: &InstanceId, seq: u64) -> String {
 
 /// A new log entry. `key` is unique within the log.
 pub fn entry(kind: Kind, key: String, at: Millis) -> NewEntry {
-    NewEntry { key, kind: kind.name().into(), at, chat: None, message: None, data: Value::Null, delta: None }
+    NewEntry {
+        key,
+        kind: kind.name().into(),
+        at,
+        chat: None,
+        message: None,
+        data: Value::Null,
+        delta: None,
+        history: Vec::new(),
+    }
 }
 
 /// Body of a dispatch message: one event for one endpoint.

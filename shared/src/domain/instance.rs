@@ -157,6 +157,26 @@ pub struct Instance {
     pub qr: Option<Qr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<Millis>,
+    /// How far the messages from before it was linked are stored, once some were handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_sync: Option<HistorySync>,
+}
+
+/// Messages from before the account was linked, as far as they are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistorySync {
+    pub messages: u64,
+    /// What the platform says of how much it has handed over, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// Everything that was handed over is stored.
+    pub done: bool,
+    /// The last page: of which piece, and which of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<String>,
+    pub page: u32,
+    pub at: Millis,
 }
 
 impl Instance {

@@ -61,6 +61,7 @@ pub fn row(app: &App, new: New) -> Instance {
         account_name: None,
         qr: None,
         last_seen_at: None,
+        history_sync: None,
     }
 }
 

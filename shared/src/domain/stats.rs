@@ -84,7 +84,7 @@ pub async fn fold(app: &App, id: &InstanceId) -> Result<bool> {
     let Some(last) = entries.last().map(|entry| entry.seq) else { return pass_expired(app, id, upto).await };
     let mut days: BTreeMap<Millis, Vec<&Entry>> = BTreeMap::new();
     for entry in &entries {
-        if let Some(delta) = &entry.body.delta {
+        for delta in entry.body.deltas() {
             days.entry(delta.day).or_default().push(entry);
         }
     }
@@ -148,9 +148,12 @@ async fn mark_folded(app: &App, id: &InstanceId, upto: u64) -> Result<()> {
 }
 
 impl Row {
+    /// Adds what the entry has for the row's day.
     fn apply(&mut self, entry: &Entry) {
-        if let Some(delta) = &entry.body.delta {
+        for delta in entry.body.deltas().filter(|delta| delta.day == self.day) {
             self.usage.count(delta);
+        }
+        if let Some(delta) = entry.body.delta.as_ref().filter(|delta| delta.day == self.day) {
             // Within the day that is counted: an entry after midnight belongs to its last hour.
             let hour = (entry.body.at.0 - delta.day.0).clamp(0, DAY_MS - 1) / 3_600_000;
             self.hours.entry(format!("{hour:02}")).or_default().count(delta);
@@ -191,9 +194,7 @@ async fn rows(app: &App, id: &InstanceId, from: Millis, to: Millis) -> Result<BT
         }
     }
     for entry in fresh {
-        if let Some(delta) = &entry.body.delta
-            && (from..=to).contains(&delta.day)
-        {
+        for delta in entry.body.deltas().filter(|delta| (from..=to).contains(&delta.day)) {
             let row = rows.entry(delta.day).or_default();
             if entry.seq > row.upto {
                 row.day = delta.day;

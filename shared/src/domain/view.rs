@@ -36,6 +36,15 @@ pub fn instance(instance: &Instance) -> Doc {
 pub fn instance_with_status(app: &App, of: &Instance) -> Doc {
     let mut doc = instance(of);
     doc.insert("connectionStatus".into(), of.connection_status(app.clock.now()));
+    if let Some(sync) = &of.history_sync {
+        let shown = json!({
+            "status": if sync.done { "done" } else { "running" },
+            "progress": sync.progress,
+            "messages": sync.messages,
+            "updatedAt": sync.at.iso(),
+        });
+        doc.insert("historySync".into(), shown);
+    }
     doc
 }
 

@@ -216,6 +216,16 @@ pub fn room(id: &InstanceId, room_hash: &str) -> Key {
     Key::new(rooms(id), room_hash)
 }
 
+/// Partition of the gates of what platforms tell of beside messages.
+pub fn happenings(id: &InstanceId) -> String {
+    format!("HP#{id}")
+}
+
+/// The gate of one of them.
+pub fn happened(id: &InstanceId, name_hash: &str) -> Key {
+    Key::new(happenings(id), name_hash)
+}
+
 // Statistics
 
 pub fn stats(id: &InstanceId) -> String {

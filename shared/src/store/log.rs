@@ -85,6 +85,16 @@ pub struct NewEntry {
     pub data: Value,
     #[serde(rename = "s", skip_serializing_if = "Option::is_none", default)]
     pub delta: Option<Delta>,
+    /// What messages from before the account was linked add, a day each: to the statistics, and not to quotas.
+    #[serde(rename = "h", skip_serializing_if = "Vec::is_empty", default)]
+    pub history: Vec<Delta>,
+}
+
+impl NewEntry {
+    /// Everything that it adds to the statistics.
+    pub fn deltas(&self) -> impl Iterator<Item = &Delta> {
+        self.delta.iter().chain(&self.history)
+    }
 }
 
 /// An entry as it is read.
@@ -243,6 +253,7 @@ mod tests {
             message: None,
             data: Value::Null,
             delta: None,
+            history: Vec::new(),
         }
     }
 

@@ -214,6 +214,7 @@ pub(crate) fn entry(key: impl Into<String>) -> NewEntry {
         message: None,
         data: json!({"x": 1}),
         delta: None,
+        history: Vec::new(),
     }
 }
 

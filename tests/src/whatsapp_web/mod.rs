@@ -1,7 +1,9 @@
 //! The transport `web` of WhatsApp against `tests/peers/whatsapp`: a fake of the server with a simulated phone an account. The fake is
 //! held to the client library that the connector stands on; what the real server does beyond that is not shown here.
 
+mod beside;
 mod fleet;
+mod history;
 mod kinds;
 mod lines;
 mod traffic;

@@ -126,6 +126,7 @@ impl Bed {
             account_name: None,
             qr: None,
             last_seen_at: None,
+            history_sync: None,
         };
         let start = Command::new(instance.id.clone(), Action::Start);
         let unit = Unit {

@@ -40,6 +40,7 @@ fn appending(key: &str) -> Unit {
         message: None,
         data: serde_json::Value::Null,
         delta: None,
+        history: Vec::new(),
     };
     let append = Append { log: "i1".into(), writer: Writer::Foreign, entries: vec![entry], look_from: None };
     Unit { append: vec![append], ..Unit::default() }

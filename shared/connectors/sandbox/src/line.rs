@@ -188,6 +188,9 @@ impl Line for SandboxLine {
             Request::ProfilePicture { address } => Ok(crate::people::picture(&address)),
             Request::SyncContacts => crate::people::sync(inner).await,
             Request::Lid { address } => crate::people::lid(&inner.network, &address),
+            Request::WatchPresence { .. } if !can.typing => Err(unsupported("watching presence")),
+            // Nobody comes or goes there.
+            Request::WatchPresence { .. } => Ok(json!({ "success": true, "seconds": 3600 })),
             Request::MarkRead { .. } if !can.mark_read => Err(unsupported("marking as read")),
             Request::Typing { .. } if !can.typing => Err(unsupported("typing")),
             Request::MarkRead { .. } | Request::Typing { .. } => Ok(json!({ "success": true })),

@@ -314,6 +314,7 @@ impl Line for CloudLine {
             Request::PairingCode { .. } => Err(unsupported("Pairing")),
             Request::Check { .. } => Err(unsupported("Checking numbers")),
             Request::SyncContacts => Err(unsupported("A contact list")),
+            Request::WatchPresence { .. } => Err(unsupported("Watching presence")),
             Request::Lid { .. } => Err(unsupported("Looking up LIDs")),
             Request::Groups
             | Request::GroupCreate { .. }

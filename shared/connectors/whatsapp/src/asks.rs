@@ -14,7 +14,7 @@ use whatsapp_rust::{
     wacore_binary::JidExt as _,
 };
 
-use crate::{groups, line::Inner, outgoing::jid, people};
+use crate::{groups, line::Inner, outgoing::jid, people, watched};
 
 /// How long pairing by code waits for the socket.
 const SOCKET: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const SOCKET: Duration = Duration::from_secs(10);
 const CHECKED: usize = 10;
 const CHECK_PAUSE: Duration = Duration::from_millis(700);
 
-pub(crate) async fn ask(inner: &Inner, client: &Arc<Client>, request: Request) -> Result<Value> {
+pub(crate) async fn ask(inner: &Arc<Inner>, client: &Arc<Client>, request: Request) -> Result<Value> {
     if let Request::PairingCode { phone } = &request {
         return code(inner, client, phone).await;
     }
@@ -42,6 +42,7 @@ pub(crate) async fn ask(inner: &Inner, client: &Arc<Client>, request: Request) -
             Ok(read)
         }
         Request::Typing { chat, on } => typing(client, &chat, on).await,
+        Request::WatchPresence { address } => watched::ask(inner, client, &address).await,
         Request::Lid { address } => lid(client, &address).await,
         Request::Groups
         | Request::GroupCreate { .. }

@@ -20,7 +20,7 @@ use whatsapp_rust::{
 };
 
 use crate::{
-    history,
+    happenings, history,
     hook::tell,
     incoming,
     line::Inner,
@@ -123,9 +123,21 @@ async fn happened(inner: &Inner, client: &Client, event: &Event) -> Result<()> {
                 let who = people::who(client, &update.group_jid, None).await;
                 named(inner, who, subject).await;
             }
-            Ok(())
+            happened_beside(inner, happenings::group(client, update).await).await
         }
-        Event::HistorySync(history) => history::read(inner, client, history).await,
+        Event::IncomingCall(call) => happened_beside(inner, happenings::call(client, call).await).await,
+        Event::MissedCall(call) => {
+            let at = call.timestamp.timestamp();
+            let ended = happenings::ended(client, &call.from, &call.call_id, happenings::MISSED, at).await;
+            happened_beside(inner, ended).await
+        }
+        Event::CallEndedElsewhere(call) => {
+            let (at, outcome) = (call.timestamp.timestamp(), happenings::elsewhere(call.outcome));
+            happened_beside(inner, happenings::ended(client, &call.from, &call.call_id, outcome, at).await).await
+        }
+        Event::Presence(update) => happened_beside(inner, happenings::presence(inner, client, update).await).await,
+        Event::ChatPresence(update) => happened_beside(inner, happenings::typing(inner, client, update).await).await,
+        Event::HistorySync(history) => history::keep(inner, history).await,
         _ => Ok(()),
     }
 }
@@ -142,6 +154,7 @@ async fn opened(inner: &Inner, client: &Client) -> Result<()> {
     let aliases = client.lid().as_ref().and_then(people::address).into_iter().collect();
     // Up before it is told: whoever hears of it may send at once.
     inner.set_up();
+    inner.pieces.notify_one();
     let update = Update::Opened { address: own, aliases, name: client.push_name() };
     let mut told = inner.emit.emit(update.clone()).await;
     while let Err(error) = &told
@@ -163,6 +176,13 @@ async fn insist(inner: &Inner, update: Update) {
         }
         tokio::time::sleep(AGAIN_AFTER).await;
     }
+}
+
+async fn happened_beside(inner: &Inner, update: Option<Update>) -> Result<()> {
+    if let Some(update) = update {
+        insist(inner, update).await;
+    }
+    Ok(())
 }
 
 async fn named(inner: &Inner, who: Option<Who>, name: &str) {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use shared::{Error, Kind, connector::Update};
 use whatsapp_rust::{Client, InboundDurabilityHook, wacore::types::events::InboundMessage};
 
-use crate::{incoming, line::Inner};
+use crate::{history, incoming, line::Inner};
 
 /// Messages of one batch whose media are fetched at the same time.
 const AT_ONCE: usize = 4;
@@ -28,6 +28,9 @@ impl InboundDurabilityHook for Hook {
             for update in updates {
                 tell(&self.inner, update).await?;
             }
+        }
+        if batch.iter().any(|message| message.info.source.is_from_me && history::is_announced(&message.message)) {
+            history::kept(&self.inner, &client).await;
         }
         Ok(())
     }

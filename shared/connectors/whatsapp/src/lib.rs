@@ -1,6 +1,7 @@
 //! WhatsApp as a linked device (transport `web`), on `whatsapp-rust`.
 //!
 //! * `line`: one account, one client, one login; `events` and `hook` tell what happens, `outgoing` sends, `asks` and `groups` ask.
+//! * `history`: messages from before the link; `happenings`: calls, groups, presence.
 //! * `store`: session state through the crate's storage traits.
 //! * `net`: sockets, proxies, HTTP.
 //!
@@ -12,6 +13,7 @@ mod acks;
 mod asks;
 mod events;
 mod groups;
+mod happenings;
 mod history;
 mod hook;
 mod incoming;
@@ -23,6 +25,7 @@ mod people;
 mod recent;
 mod store;
 mod told;
+mod watched;
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use shared::{
     Error, Result,
-    config::Whatsapp,
+    config::{History, Whatsapp},
     connector::{Account, Closed, Emit, Line, Outgoing, Request, Sent, SessionStore, Update},
     guard::Guard,
     id::InstanceId,
@@ -36,13 +36,13 @@ use url::Url;
 use whatsapp_rust::{
     CacheConfig, Client, TokioRuntime,
     bot::{Bot, BotHandle},
-    wacore::store::DevicePropsOverride,
-    waproto::whatsapp::device_props::PlatformType,
+    wacore::store::{DevicePropsOverride, device::default_history_sync_config},
+    waproto::whatsapp::device_props::{HistorySyncConfig, PlatformType},
 };
 
 use crate::{
     acks::Acks,
-    asks, events,
+    asks, events, history,
     hook::Hook,
     net::{Http, Road, Sockets},
     outgoing,
@@ -51,6 +51,7 @@ use crate::{
     recent::Recent,
     store::Store,
     told::{Listener, Told},
+    watched::Watched,
 };
 
 /// How long WhatsApp may take for its first frame.
@@ -63,6 +64,8 @@ const LOGIN: Duration = Duration::from_secs(10);
 const CLOSE: Duration = Duration::from_secs(10);
 /// What the phone's list of linked devices shows.
 const DEVICE: &str = "Trunkline";
+/// How far back history goes with `WHATSAPP_HISTORY=full`.
+const FULL_DAYS: u32 = 365;
 
 /// What the tasks of a line share.
 pub(crate) struct Inner {
@@ -77,6 +80,12 @@ pub(crate) struct Inner {
     pub(crate) pacing: Pacing,
     /// When numbers may be looked up again.
     pub(crate) next_check: tokio::sync::Mutex<Option<tokio::time::Instant>>,
+    pub(crate) watched: Watched,
+    /// There may be pieces of history to store.
+    pub(crate) pieces: Notify,
+    /// How many the crate has handed over, and how many of these are kept.
+    pub(crate) handed: Arc<AtomicU64>,
+    pub(crate) kept: AtomicU64,
     /// Sends that failed in themselves, by message.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// It was up at some time.
@@ -174,39 +183,64 @@ impl WhatsappLine {
             acks: Arc::default(),
             pairs: Pairs::default(),
             recent: Recent::default(),
+            watched: Watched::default(),
+            pieces: Notify::new(),
+            handed: Arc::default(),
+            kept: AtomicU64::new(0),
             failures: Mutex::default(),
             was_up: Arc::clone(&was_up),
             up: AtomicBool::new(false),
             settled: Notify::new(),
         });
         let sockets = Sockets { road: road.clone(), url: url.clone(), emit, told: told.clone(), was_up };
-        let listener = Listener { acks: Arc::clone(&inner.acks), told: told.clone() };
-        let bot = Bot::builder()
+        let listener =
+            Listener { acks: Arc::clone(&inner.acks), handed: Arc::clone(&inner.handed), told: told.clone() };
+        let builder = Bot::builder()
             .with_backend_arc(store)
             .with_transport_factory(sockets)
             .with_http_client(Http::new(road, &url))
             .with_runtime(TokioRuntime)
             .with_version(common.settings.version)
-            .with_device_props(DevicePropsOverride::new().with_os(DEVICE).with_platform_type(PlatformType::CHROME))
+            .with_device_props(device(common.settings.history))
             .with_cache_config(CacheConfig {
                 // A row for each message of months, for the few votes and edits that still come for one of them.
                 seed_msg_secrets_from_history: false,
                 ..CacheConfig::default()
             })
             .with_inbound_durability_hook(Hook { inner: Arc::clone(&inner) })
-            .with_event_handler(listener)
-            .build()
-            .await
-            .map_err(Error::unavailable)?;
+            .with_event_handler(listener);
+        let builder = match common.settings.history {
+            History::None => builder.skip_history_sync(),
+            History::Recent | History::Full => builder,
+        };
+        let bot = builder.build().await.map_err(Error::unavailable)?;
         let (client, running) = (bot.client(), Running::default());
         let narrator = tokio::spawn(events::narrate(Arc::clone(&inner), Arc::clone(&client), hears));
         let begin = begin(bot, Arc::clone(&running), Arc::clone(&inner), Arc::clone(&common.logins), told);
-        let tasks = vec![narrator.abort_handle(), tokio::spawn(begin).abort_handle()];
+        let history = tokio::spawn(history::store(Arc::clone(&inner), Arc::clone(&client)));
+        let tasks = vec![narrator.abort_handle(), history.abort_handle(), tokio::spawn(begin).abort_handle()];
         Ok(Self { inner, client, bot: running, tasks })
     }
 
     fn take_bot(&self) -> Option<BotHandle> {
         self.bot.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What the phone is told of this device when it is linked. Who wants all of the history must look like the client that does.
+fn device(history: History) -> DevicePropsOverride {
+    let device = DevicePropsOverride::new().with_os(DEVICE);
+    match history {
+        History::None | History::Recent => device.with_platform_type(PlatformType::CHROME),
+        History::Full => device
+            .with_platform_type(PlatformType::UWP)
+            .with_require_full_sync(true)
+            .with_history_sync_config(HistorySyncConfig {
+                full_sync_days_limit: Some(FULL_DAYS),
+                on_demand_ready: Some(true),
+                complete_on_demand_ready: Some(true),
+                ..default_history_sync_config()
+            }),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a line hears, and how it gets to the one task that tells the worker of it, in its order.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::sync::mpsc;
 use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, EventKind};
@@ -31,6 +34,11 @@ const WANTED: &[EventKind] = &[
     EventKind::UndecryptableMessage,
     EventKind::ContactNumberChanged,
     EventKind::GroupUpdate,
+    EventKind::IncomingCall,
+    EventKind::MissedCall,
+    EventKind::CallEndedElsewhere,
+    EventKind::Presence,
+    EventKind::ChatPresence,
     EventKind::ContactUpdate,
     EventKind::PushNameUpdate,
     EventKind::HistorySync,
@@ -47,6 +55,8 @@ const WANTED: &[EventKind] = &[
 /// bounded by what the platform sends while the store is slow. Messages are not in it: they wait in [`crate::hook`], unacknowledged.
 pub(crate) struct Listener {
     pub(crate) acks: Arc<Acks>,
+    /// Pieces of history so far.
+    pub(crate) handed: Arc<AtomicU64>,
     pub(crate) told: mpsc::UnboundedSender<Told>,
 }
 
@@ -56,6 +66,10 @@ impl EventHandler for Listener {
             Event::ServerAck(ack) => self.acks.arrived(ack),
             // Told and acknowledged already.
             Event::Messages(batch) if batch.hook_committed => {}
+            Event::HistorySync(_) => {
+                self.handed.fetch_add(1, Ordering::AcqRel);
+                drop(self.told.send(Told::Event(event)));
+            }
             // After the line is gone nobody listens.
             _ => drop(self.told.send(Told::Event(event))),
         }

@@ -130,6 +130,7 @@ impl Home {
             account_name: None,
             qr: Some(Qr { code: format!("{HUSH} code"), at: NOON }),
             last_seen_at: None,
+            history_sync: None,
             id,
         }
     }

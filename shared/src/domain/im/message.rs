@@ -210,7 +210,16 @@ pub(super) async fn post(app: &App, channel: &ChannelKey, new: NewMessage) -> Re
 
 fn entry(key: &str, at: Millis, body: &Body) -> Result<NewEntry> {
     let data = serde_json::to_value(body)?;
-    Ok(NewEntry { key: key.to_owned(), kind: "im".into(), at, chat: None, message: None, data, delta: None })
+    Ok(NewEntry {
+        key: key.to_owned(),
+        kind: "im".into(),
+        at,
+        chat: None,
+        message: None,
+        data,
+        delta: None,
+        history: Vec::new(),
+    })
 }
 
 /// Binds a sender's number to the channel that it was used for first. Repeatable.

@@ -41,6 +41,7 @@ pub async fn erase(app: &App, id: &InstanceId) -> Result<()> {
         keys::quotas(id.as_str()),
         keys::delivered_days(id),
         keys::forwards(id),
+        keys::happenings(id),
     ];
     // Those of forwarders that were deleted before have ended by themselves.
     let forwarders = instance.forwarders.iter().map(Forwarder::endpoint);

@@ -12,6 +12,8 @@ mod author;
 mod change;
 mod contacts;
 mod delete;
+mod happened;
+mod history;
 mod inbound;
 mod line;
 mod marks;

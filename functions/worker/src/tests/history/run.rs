@@ -164,6 +164,7 @@ fn instance_row(shard: u16) -> Instance {
         account_name: None,
         qr: None,
         last_seen_at: None,
+        history_sync: None,
     }
 }
 

@@ -53,6 +53,20 @@ pub(crate) async fn unreadable(inner: &Inner, client: &Client, lost: &Undecrypta
     updates(inner, client, &lost.info, None, content).await
 }
 
+/// What a message says, its media left where they are. `None` for what is between devices, and for votes.
+pub(crate) fn left_where_it_is(message: &wa::Message) -> Option<Content> {
+    match said::said(message) {
+        Said::Content(content) | Said::Poll(content, _) => Some(content),
+        Said::Media(part) => Some(media::left(&part)),
+        Said::Vote(_) | Said::Nothing => None,
+    }
+}
+
+/// The id of the message that this one answers.
+pub(crate) fn quoted(message: &wa::Message) -> Option<String> {
+    said::context(message)?.stanza_id.clone().filter(|id| !id.is_empty())
+}
+
 async fn updates(
     inner: &Inner,
     client: &Client,
@@ -72,7 +86,7 @@ async fn updates(
         let context = said::context(message);
         let mentions = mentions(client, context).await;
         facts = said::facts(message, &mentions);
-        quoted = context.and_then(|context| context.stanza_id.clone()).filter(|id| !id.is_empty());
+        quoted = self::quoted(message);
     }
     if let Some(lid) = sender.also.as_ref().filter(|_| !source.is_from_me) {
         facts.insert("senderLid".into(), lid.as_str().into());

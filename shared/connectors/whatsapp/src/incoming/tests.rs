@@ -7,15 +7,7 @@ use whatsapp_rust::{
 };
 
 use super::said::{Said, context, facts, said};
-use crate::incoming::media;
-
-fn content(message: &wa::Message) -> Option<Content> {
-    match said(message) {
-        Said::Content(content) | Said::Poll(content, _) => Some(content),
-        Said::Media(part) => Some(media::left(&part)),
-        Said::Vote(_) | Said::Nothing => None,
-    }
-}
+use crate::incoming::left_where_it_is as content;
 
 fn key(id: &str) -> MessageField<wa::MessageKey> {
     MessageField::some(wa::MessageKey { id: Some(id.to_owned()), ..Default::default() })

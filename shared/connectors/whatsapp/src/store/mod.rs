@@ -14,6 +14,7 @@
 //! | `t/{bucket}` | privacy tokens | 16 buckets |
 //! | `m/{id}` | a sent message, for retries, and message secrets | a message |
 //! | `o/{id}` | the options of a poll | |
+//! | `hp/{id}`, `hc/{id}/{part}` | a piece of history that is not stored yet; what is in it ([`history`]) | 200 KB |
 //! | `in/{number}` | messages that came in and are not settled ([`pending`]) | a put |
 //!
 //! Texts of users are never in keys: addresses, numbers and ids are hashed with a secret of the account ([`names`]).
@@ -29,6 +30,7 @@
 mod app_state;
 mod codec;
 mod device;
+mod history;
 mod journal;
 mod lids;
 mod messages;
@@ -52,7 +54,7 @@ use whatsapp_rust::wacore::store::error::StoreError;
 
 use self::{journal::Journal, lids::Lids, names::Names};
 
-pub(crate) use self::messages::Poll;
+pub(crate) use self::{history::Piece, messages::Poll};
 
 /// The crate's storage error.
 pub(crate) type Failure = StoreError;
