@@ -49,7 +49,10 @@ impl Supervisor {
             self.gone = true;
             return match control {
                 Control::Delete(job) => deleted(&self.port.context, self.port.owner.id(), &job).await,
-                _ => Ok(()),
+                Control::ExportSession(job) | Control::ImportSession { job, .. } => {
+                    job::finish(self.port.app(), &job, Err(instance::unknown())).await
+                }
+                Control::Start | Control::Reconfigure | Control::Reconnect | Control::Logout => Ok(()),
             };
         };
         match control {
@@ -96,6 +99,8 @@ impl Supervisor {
                 parking::fail_all(&self.port).await;
                 Ok(())
             }
+            Control::ExportSession(job) => self.export_session(&instance, &job).await,
+            Control::ImportSession { job, parcel } => self.import_session(&instance, &job, &parcel).await,
             Control::Delete(job) => {
                 self.log_out().await;
                 self.gone = true;
@@ -180,7 +185,9 @@ async fn answer(context: &Context, id: &InstanceId, mail: Mail) {
     let Mail::Commands(received) = mail else { return };
     for message in received {
         let answered = match message.decode::<Command>().map(|command| command.action) {
-            Ok(Action::Ask { job, .. }) => job::finish(&context.app, &job, Err(instance::unknown())).await,
+            Ok(Action::Ask { job, .. } | Action::ExportSession { job } | Action::ImportSession { job, .. }) => {
+                job::finish(&context.app, &job, Err(instance::unknown())).await
+            }
             Ok(Action::Delete { job }) => deleted(context, id, &job).await,
             Ok(_) => Ok(()),
             Err(error) => Err(Error::internal(error)),

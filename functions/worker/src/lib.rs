@@ -25,6 +25,7 @@ mod lanes;
 mod lease;
 mod lines;
 mod locks;
+mod moving;
 mod parking;
 mod port;
 pub mod process;

@@ -15,6 +15,7 @@ mod delete;
 mod inbound;
 mod line;
 mod marks;
+mod moving;
 mod outcome;
 mod receipts;
 mod reported;
@@ -37,6 +38,7 @@ pub use self::{
     author::{Author, Settle},
     delete::erase,
     line::PAIRING_EXPIRED,
+    moving::{SESSION_EXPORTED, SESSION_IMPORT},
     outcome::{OUTCOME_UNKNOWN, Park, ParkedPage, SendRow, parked},
     reported::Report,
     session::FencedSession,
