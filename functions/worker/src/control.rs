@@ -19,6 +19,7 @@ use crate::{
     Context,
     commands::Control,
     in_hand::EXTEND_EVERY,
+    moving::is_moving,
     parking,
     port::Port,
     supervisor::{Mail, Supervisor},
@@ -58,7 +59,7 @@ impl Supervisor {
         match control {
             // Somebody else holds the line of a reported one.
             Control::Start | Control::Reconnect if instance.is_reported() => Ok(()),
-            Control::Start if instance.deleting => Ok(()),
+            Control::Start if instance.deleting || is_moving(&instance) => Ok(()),
             Control::Start => {
                 self.wanted = true;
                 if self.open.is_none() {

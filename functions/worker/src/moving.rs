@@ -8,6 +8,7 @@ use shared::{
         instance::{self, Instance},
         job::{self, Status},
         moving::{self, Session},
+        owner::{SESSION_EXPORTED, SESSION_IMPORT},
     },
     id::JobId,
 };
@@ -21,6 +22,11 @@ impl Supervisor {
     pub(crate) async fn export_session(&mut self, instance: &Instance, job: &JobId) -> Result<()> {
         let app = self.port.app().clone();
         if has_ended(&app, job).await? {
+            // A command before this one may have come again, too, and opened the line: whoever has the file counts on its being closed.
+            if instance.paired && !is_moving(instance) {
+                self.rest().await;
+                self.port.check(self.port.owner.exported().await)?;
+            }
             return Ok(());
         }
         if instance.deleting {
@@ -91,6 +97,11 @@ impl Supervisor {
         self.timers.hold = None;
         self.drop_line().await;
     }
+}
+
+/// Whether its session is on its way, out or in: only a `Reconnect`, or the end of an import, opens a line then.
+pub(crate) fn is_moving(instance: &Instance) -> bool {
+    matches!(instance.reason.as_deref(), Some(SESSION_EXPORTED | SESSION_IMPORT))
 }
 
 async fn has_ended(app: &shared::app::App, job: &JobId) -> Result<bool> {

@@ -11,7 +11,7 @@ use shared::{
     connector::{Closed, Update},
     domain::{
         instance::{Instance, Status},
-        owner::{Owner, PAIRING_EXPIRED, SAVE_AFTER, SESSION_EXPORTED, SESSION_IMPORT},
+        owner::{Owner, PAIRING_EXPIRED, SAVE_AFTER},
     },
     id::InstanceId,
     store::{CommitError, Received},
@@ -32,6 +32,7 @@ use crate::{
     in_hand::EXTEND_EVERY,
     lanes::Lanes,
     lines::{self, Open},
+    moving::is_moving,
     parking,
     port::Port,
     traffic::{Traffic, Work},
@@ -213,11 +214,12 @@ async fn take_over(context: &Context, (shard, floor): (u16, u64), id: &InstanceI
 
 /// Whether a start of the worker opens the line. What only a user can mend waits for a `Reconnect`.
 fn is_wanted(instance: &Instance) -> bool {
-    let ended = [PAIRING_EXPIRED, SESSION_EXPORTED, SESSION_IMPORT, Closed::Banned.name(), Closed::Replaced.name()];
+    let ended = [PAIRING_EXPIRED, Closed::Banned.name(), Closed::Replaced.name()];
     // Every other reason of ours is one of `Closed`: what is not was given by a platform that refuses to pair.
     let refused = |reason: &str| !instance.paired && Closed::of(reason).is_none();
     !instance.deleting
         && !instance.is_reported()
+        && !is_moving(instance)
         && !matches!(instance.status, Status::LoggedOut | Status::AuthExpired)
         && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason) || refused(reason))
 }

@@ -4,6 +4,7 @@
 mod fleet;
 mod kinds;
 mod lines;
+mod moving;
 mod traffic;
 
 use crate::harness::{

@@ -217,7 +217,8 @@ async fn disconnect(inner: &Inner, seconds: u64) -> Result<Value> {
 /// The network forgets the linked device; the phone stays.
 pub(crate) async fn unlink(inner: &Inner) -> Result<()> {
     let before = inner.network.phone().await?;
-    let phone = Phone { device: None, removed: before.device.clone(), down_until: None, ..before };
+    let phone =
+        Phone { device: None, removed: before.device.clone().or(before.removed.clone()), down_until: None, ..before };
     inner.network.set_phone(&phone).await
 }
 
