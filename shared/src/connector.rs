@@ -58,6 +58,10 @@ pub enum Action {
     Delete { job: JobId },
     /// Ask the platform something and put the answer into job `job`.
     Ask { job: JobId, request: Request },
+    /// Close the line for good, and put the session where job `job` then says.
+    ExportSession { job: JobId },
+    /// Take the session over that lies in this parcel (`domain::moving`), and connect with it, as job `job`.
+    ImportSession { job: JobId, parcel: String },
     /// The platform has called us. What it said, as `Connector::callback` takes it: parts of one conversation, in their order.
     Callback { parts: Vec<Value> },
 }

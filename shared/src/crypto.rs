@@ -291,25 +291,34 @@ impl Keyring {
     }
 }
 
-/// AES-256-GCM: base64url(nonce ‖ ciphertext ‖ tag), bound to `context`.
+/// [`encrypt`] as text: base64url, bound to `context`.
 fn seal(key: &Bytes32, context: &str, plain: &[u8]) -> Result<String> {
-    let mut nonce = [0u8; 12];
-    getrandom::fill(&mut nonce).map_err(Error::internal)?;
-    let sealed = cipher(key)
-        .encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: context.as_bytes() })
-        .map_err(|_| Error::internal("encryption failed"))?;
-    let mut bytes = nonce.to_vec();
-    bytes.extend(sealed);
-    Ok(B64.encode(bytes))
+    Ok(B64.encode(encrypt(key, context.as_bytes(), plain)?))
 }
 
 fn unseal(key: &Bytes32, context: &str, text: &str) -> Result<Vec<u8>> {
     let bytes = B64.decode(text).map_err(Error::internal)?;
-    let (nonce, sealed) = bytes.split_at_checked(12).ok_or_else(|| Error::internal("a sealed value is too short"))?;
-    let nonce: [u8; 12] = nonce.try_into().map_err(|_| Error::internal("a nonce has twelve bytes"))?;
-    cipher(key)
-        .decrypt(&Nonce::from(nonce), Payload { msg: sealed, aad: context.as_bytes() })
-        .map_err(|_| Error::internal("a sealed value does not open with this key"))
+    decrypt(key, context.as_bytes(), &bytes)
+        .ok_or_else(|| Error::internal("a sealed value does not open with this key"))
+}
+
+/// AES-256-GCM: nonce ‖ ciphertext ‖ tag, bound to `context`.
+pub(crate) fn encrypt(key: &Bytes32, context: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+    let mut nonce = [0u8; 12];
+    getrandom::fill(&mut nonce).map_err(Error::internal)?;
+    let sealed = cipher(key)
+        .encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: context })
+        .map_err(|_| Error::internal("encryption failed"))?;
+    let mut bytes = nonce.to_vec();
+    bytes.extend(sealed);
+    Ok(bytes)
+}
+
+/// Opens what [`encrypt`] made. `None`: not with this key and context, or it was changed.
+pub(crate) fn decrypt(key: &Bytes32, context: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = bytes.split_at_checked(12)?;
+    let nonce: [u8; 12] = nonce.try_into().ok()?;
+    cipher(key).decrypt(&Nonce::from(nonce), Payload { msg: sealed, aad: context }).ok()
 }
 
 fn cipher(key: &Bytes32) -> Aes256Gcm {
@@ -319,6 +328,28 @@ fn cipher(key: &Bytes32) -> Aes256Gcm {
 /// Compares in constant time.
 pub fn same(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> bool {
     a.as_ref().ct_eq(b.as_ref()).into()
+}
+
+/// What making a key of a passphrase costs (argon2id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    pub memory_kib: u32,
+    pub passes: u32,
+    pub lanes: u32,
+}
+
+/// A key of a passphrase: argon2id. Takes a tenth of a second of processor time: call it off the event loop.
+///
+/// Errors: the salt or the cost is not one that argon2 takes.
+pub(crate) fn passphrase_key(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Bytes32> {
+    let wrong = |error: argon2::Error| Error::internal(format!("argon2: {error}"));
+    let params = argon2::Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32)).map_err(wrong)?;
+    let mut key = [0; 32];
+    Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into(passphrase.reveal().as_bytes(), salt, &mut key)
+        .map_err(wrong)?;
+    Ok(key)
 }
 
 /// argon2id with the crate's defaults (19 MiB, two passes), as a PHC string. Takes tens of milliseconds of processor time:

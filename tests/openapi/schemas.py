@@ -247,6 +247,7 @@ SCHEMAS = {
     "Action": one_of(
         "instance_created", "instance_updated", "instance_deleted", "instance_reconnected", "connection_opened", "connection_closed",
         "qr_received", "logout", "message_failed", "webhook_disabled", "limit_exceeded",
+        "session_exported", "session_imported",
         "forwarder_created", "forwarder_updated", "forwarder_deleted", "forwarder_disabled",
     ),
     "Chats": obj({

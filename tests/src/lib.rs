@@ -27,6 +27,8 @@ mod juhe_store;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod quickstart;

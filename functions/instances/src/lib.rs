@@ -11,6 +11,7 @@ mod lifecycle;
 mod manage;
 mod media;
 mod messages;
+mod moving;
 mod pairing;
 mod sandbox;
 mod settings;
@@ -47,6 +48,8 @@ pub fn router() -> Router<AppState> {
         )
         .route("/api/instances/{instanceId}/reconnect", post(lifecycle::reconnect_instance))
         .route("/api/instances/{instanceId}/logout", post(lifecycle::logout_instance))
+        .route("/api/instances/{instanceId}/session/export", post(moving::export_session))
+        .route("/api/instances/{instanceId}/session/import", post(moving::import_session))
         .route("/api/instances/{instanceId}/qr", get(pairing::get_qr))
         .route("/api/instances/{instanceId}/pairing-code", post(pairing::create_pairing_code))
         .route("/api/instances/{instanceId}/capabilities", get(manage::get_capabilities))

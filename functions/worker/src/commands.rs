@@ -38,6 +38,8 @@ pub(crate) enum Control {
     Reconnect,
     Logout,
     Delete(JobId),
+    ExportSession(JobId),
+    ImportSession { job: JobId, parcel: String },
 }
 
 #[derive(Debug)]
@@ -186,6 +188,8 @@ fn understand(message: &Received) -> Option<Pending> {
         Action::Reconnect => Pending::Control(receipt, Control::Reconnect),
         Action::Logout => Pending::Control(receipt, Control::Logout),
         Action::Delete { job } => Pending::Control(receipt, Control::Delete(job)),
+        Action::ExportSession { job } => Pending::Control(receipt, Control::ExportSession(job)),
+        Action::ImportSession { job, parcel } => Pending::Control(receipt, Control::ImportSession { job, parcel }),
         Action::Ask { job, request } => Pending::Ask(Question { receipt, receives: message.receives, job, request }),
         Action::Send { .. } => Pending::Send(Send::of(command, From::Queue(receipt))?),
         Action::Callback { parts } => {

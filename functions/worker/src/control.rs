@@ -19,6 +19,7 @@ use crate::{
     Context,
     commands::Control,
     in_hand::EXTEND_EVERY,
+    moving::is_moving,
     parking,
     port::Port,
     supervisor::{Mail, Supervisor},
@@ -49,13 +50,16 @@ impl Supervisor {
             self.gone = true;
             return match control {
                 Control::Delete(job) => deleted(&self.port.context, self.port.owner.id(), &job).await,
-                _ => Ok(()),
+                Control::ExportSession(job) | Control::ImportSession { job, .. } => {
+                    job::finish(self.port.app(), &job, Err(instance::unknown())).await
+                }
+                Control::Start | Control::Reconfigure | Control::Reconnect | Control::Logout => Ok(()),
             };
         };
         match control {
             // Somebody else holds the line of a reported one.
             Control::Start | Control::Reconnect if instance.is_reported() => Ok(()),
-            Control::Start if instance.deleting => Ok(()),
+            Control::Start if instance.deleting || is_moving(&instance) => Ok(()),
             Control::Start => {
                 self.wanted = true;
                 if self.open.is_none() {
@@ -96,6 +100,8 @@ impl Supervisor {
                 parking::fail_all(&self.port).await;
                 Ok(())
             }
+            Control::ExportSession(job) => self.export_session(&instance, &job).await,
+            Control::ImportSession { job, parcel } => self.import_session(&instance, &job, &parcel).await,
             Control::Delete(job) => {
                 self.log_out().await;
                 self.gone = true;
@@ -180,7 +186,9 @@ async fn answer(context: &Context, id: &InstanceId, mail: Mail) {
     let Mail::Commands(received) = mail else { return };
     for message in received {
         let answered = match message.decode::<Command>().map(|command| command.action) {
-            Ok(Action::Ask { job, .. }) => job::finish(&context.app, &job, Err(instance::unknown())).await,
+            Ok(Action::Ask { job, .. } | Action::ExportSession { job } | Action::ImportSession { job, .. }) => {
+                job::finish(&context.app, &job, Err(instance::unknown())).await
+            }
             Ok(Action::Delete { job }) => deleted(context, id, &job).await,
             Ok(_) => Ok(()),
             Err(error) => Err(Error::internal(error)),

@@ -53,7 +53,7 @@ async fn end(app: &App, letter: &Received, command: Command) -> Result<()> {
             }
             Ok(())
         }
-        Action::Ask { job, .. } => {
+        Action::Ask { job, .. } | Action::ExportSession { job } | Action::ImportSession { job, .. } => {
             let error = Error::unavailable("the command was given up").code("GIVEN_UP");
             job::finish(app, &job, Err(error)).await
         }

@@ -25,6 +25,7 @@ mod lanes;
 mod lease;
 mod lines;
 mod locks;
+mod moving;
 mod parking;
 mod port;
 pub mod process;
@@ -38,7 +39,7 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use shared::app::AppState;
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -51,6 +52,24 @@ pub use self::{
     registry::{Connectors, connectors},
     serve::{health, serve},
 };
+
+/// The program. `worker` holds its part of the fleet's accounts until SIGTERM; `worker health` asks the running one whether it is up,
+/// for a container that has no other program to ask with, and says so by its exit status.
+#[tokio::main]
+pub async fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        None => serve().await,
+        Some("health") => health().await,
+        Some(_) => Err(shared::Error::invalid("command", "worker takes no argument but `health`")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, cause = ?error.source, "the worker has ended");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// How a worker behaves. The defaults are for the local home.
 #[derive(Debug, Clone)]

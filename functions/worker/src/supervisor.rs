@@ -32,6 +32,7 @@ use crate::{
     in_hand::EXTEND_EVERY,
     lanes::Lanes,
     lines::{self, Open},
+    moving::is_moving,
     parking,
     port::Port,
     traffic::{Traffic, Work},
@@ -218,6 +219,7 @@ fn is_wanted(instance: &Instance) -> bool {
     let refused = |reason: &str| !instance.paired && Closed::of(reason).is_none();
     !instance.deleting
         && !instance.is_reported()
+        && !is_moving(instance)
         && !matches!(instance.status, Status::LoggedOut | Status::AuthExpired)
         && !instance.reason.as_deref().is_some_and(|reason| ended.contains(&reason) || refused(reason))
 }

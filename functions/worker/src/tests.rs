@@ -7,6 +7,7 @@ mod flow;
 mod history;
 mod lease;
 mod more;
+mod moving;
 mod order;
 mod past;
 mod redelivery;

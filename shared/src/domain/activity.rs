@@ -33,6 +33,8 @@ pub enum Action {
     ForwarderDeleted,
     ForwarderDisabled,
     LimitExceeded,
+    SessionExported,
+    SessionImported,
 }
 
 impl Action {
@@ -52,6 +54,8 @@ impl Action {
         ("forwarder_deleted", Self::ForwarderDeleted),
         ("forwarder_disabled", Self::ForwarderDisabled),
         ("limit_exceeded", Self::LimitExceeded),
+        ("session_exported", Self::SessionExported),
+        ("session_imported", Self::SessionImported),
         // What the original called them.
         ("connected", Self::ConnectionOpened),
         ("disconnected", Self::ConnectionClosed),

@@ -15,7 +15,7 @@ use crate::{
     clock::Millis,
     domain::{endpoint::Webhook, forwarder::Forwarder},
     error::{Error, Result},
-    id::{InstanceId, UserId},
+    id::{InstanceId, JobId, UserId},
     store::{Change, Cond, Cursor, Item, Key, Query, Read, Write, keys},
 };
 
@@ -145,6 +145,9 @@ pub struct Instance {
     /// Whether a session exists: it was paired, and not logged out since.
     #[serde(default)]
     pub paired: bool,
+    /// The job that brought its session here (`domain::moving`), so that its repetition finds it done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_by: Option<JobId>,
     /// The account's own address on its platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,

@@ -205,6 +205,13 @@ pub enum Answer {
 /// Asks the instance's owner something and waits for the answer, at most `wait`.
 pub async fn ask(app: &App, instance: &Instance, kind: &str, request: Request, wait: Duration) -> Result<Answer> {
     let id = question(app, instance, kind, request).await?;
+    answer(app, id, wait).await
+}
+
+/// Waits for what a job answers, at most `wait`.
+///
+/// Errors: the job's own.
+pub async fn answer(app: &App, id: JobId, wait: Duration) -> Result<Answer> {
     match ended(app, &id, wait).await? {
         Some(Ok(value)) => Ok(Answer::Done(value)),
         Some(Err(failure)) => Err(failure.into_error()),

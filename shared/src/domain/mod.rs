@@ -22,6 +22,7 @@ pub mod juhe;
 pub mod limits;
 pub mod login;
 pub mod message;
+pub mod moving;
 pub mod neutral;
 pub mod owner;
 pub mod register;

@@ -50,6 +50,7 @@ pub fn row(app: &App, new: New) -> Instance {
         proxy: None,
         limits: None,
         watched_until: None,
+        imported_by: None,
         deleting: false,
         epoch: 0,
         status: Status::Connecting,

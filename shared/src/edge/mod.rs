@@ -144,6 +144,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>> {
                 header::CONTENT_TYPE,
                 HeaderName::from_static("x-api-key"),
                 HeaderName::from_static("idempotency-key"),
+                HeaderName::from_static("x-session-passphrase"),
                 HeaderName::from_static("x-request-id"),
                 HeaderName::from_static("traceparent"),
                 HeaderName::from_static("last-event-id"),

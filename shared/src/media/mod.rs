@@ -196,6 +196,30 @@ impl Media {
         Ok((stored.id, Meta { size: stored.size, mime: stored.mime, name: meta.name }))
     }
 
+    /// Puts something aside for another process, under a name that nobody else knows; whoever takes it deletes it, and what
+    /// nobody takes goes with the temporary objects. It is stored as it is: seal it before.
+    pub async fn put_aside(&self, content: Bytes) -> Result<String> {
+        let (name, path) = place::temporary()?;
+        self.store()?.put(&path, content.into()).await.map_err(Error::unavailable)?;
+        Ok(name)
+    }
+
+    /// What [`Media::put_aside`] put there, without deleting it.
+    ///
+    /// Errors: not found, if it has been taken.
+    pub async fn aside(&self, name: &str) -> Result<Bytes> {
+        let found = self.store()?.get(&place::temporary_named(name)?).await.map_err(not_there)?;
+        found.bytes().await.map_err(Error::unavailable)
+    }
+
+    /// Deletes what was put aside. Doing it again is no error.
+    pub async fn drop_aside(&self, name: &str) -> Result<()> {
+        match self.store()?.delete(&place::temporary_named(name)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::unavailable(error)),
+        }
+    }
+
     /// Deletes everything of an instance. Doing it again is no error.
     pub async fn delete_instance(&self, instance: &InstanceId) -> Result<()> {
         let prefix = place::instance_path(instance)?;

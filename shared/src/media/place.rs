@@ -68,7 +68,22 @@ pub fn upload_path(owner: &UserId, id: &MediaId) -> Result<Path> {
 }
 
 pub(super) fn temporary_path() -> Result<Path> {
-    Ok(Path::from_iter([TMP, random_hex()?.as_str()]))
+    temporary().map(|(_, path)| path)
+}
+
+/// A new name, and its path.
+pub(super) fn temporary() -> Result<(String, Path)> {
+    let name = random_hex()?;
+    let path = Path::from_iter([TMP, name.as_str()]);
+    Ok((name, path))
+}
+
+/// The path of a name that [`temporary`] gave.
+pub(super) fn temporary_named(name: &str) -> Result<Path> {
+    if name.len() != ID_LENGTH || !is_hex(name) {
+        return Err(Error::not_found("Media not found"));
+    }
+    Ok(Path::from_iter([TMP, name]))
 }
 
 pub(super) fn label_path(path: &Path) -> Result<Path> {

@@ -3,6 +3,8 @@
 use super::client::{Answer, Client};
 use super::tenant::fresh_phone;
 use super::wait::{eventually, eventually_within, soon};
+use bytes::Bytes;
+use http::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -85,6 +87,23 @@ impl Instance {
     /// `POST …` under `/api/whatsapp/{id}`.
     pub async fn wa_post(&self, rest: &str, body: &Value) -> Answer {
         self.client.post(&self.wa(rest), body).await
+    }
+
+    /// Exports the session; gives the file.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn export_session(&self, passphrase: &str) -> Bytes {
+        let answer = self.post("/session/export", &json!({ "passphrase": passphrase })).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        answer.body
+    }
+
+    /// Imports a session.
+    pub async fn import_session(&self, file: &[u8], passphrase: &str) -> Answer {
+        let request = self.client.request(Method::POST, &self.at("/session/import"));
+        let request = request.header("content-type", "application/octet-stream");
+        self.client.send(request.header("x-session-passphrase", passphrase).body(file.to_vec())).await
     }
 
     /// Sends a text; gives the message id.

@@ -30,7 +30,7 @@ pub struct Server {
     folder: TempDir,
     env: Vec<(String, String)>,
     home: Home,
-    /// Of the local home.
+    /// The local binary, or the bundle's worker.
     program: &'static str,
     /// From the start of the process to the first answer of `/ready`, of the latest start.
     pub started_in: Duration,
@@ -74,7 +74,7 @@ impl Server {
     /// When the server does not answer `/ready` in time; with what it logged.
     #[must_use]
     pub fn start_with(env: &[(&str, &str)]) -> Server {
-        Server::start_at_home("trunkline", env, on_aws())
+        if on_aws() { Server::start_bundle(env) } else { Server::start_program("trunkline", env) }
     }
 
     /// The same with another program in place of the local binary, whatever `TRUNKLINE_HOME` says.
@@ -92,9 +92,19 @@ impl Server {
     /// When it does not start in time.
     #[must_use]
     pub fn start_bundle(env: &[(&str, &str)]) -> Server {
-        Server::start_at_home("trunkline", env, true)
+        Server::start_bundle_of("worker", env)
     }
 
+    /// The same with another program in place of the worker.
+    ///
+    /// # Panics
+    /// When it does not start in time.
+    #[must_use]
+    pub fn start_bundle_of(worker: &'static str, env: &[(&str, &str)]) -> Server {
+        Server::start_at_home(worker, env, true)
+    }
+
+    /// `program`: the local binary, or the workers' of a bundle.
     fn start_at_home(program: &'static str, env: &[(&str, &str)], bundle: bool) -> Server {
         let folder = tempfile::Builder::new().prefix("trunkline-").tempdir().expect("a temporary folder");
         let port = free_port();
@@ -111,7 +121,7 @@ impl Server {
         .to_vec();
         all.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let home = if bundle {
-            Home::Bundle(Box::new(Bundle::new(port, &folder.path().join("server.log"), &all)), Running::No)
+            Home::Bundle(Box::new(Bundle::new(port, &folder.path().join("server.log"), &all, program)), Running::No)
         } else {
             Home::Local(None)
         };

@@ -45,10 +45,20 @@ impl Whatsapp {
     /// A server whose WhatsApp this is, without pacing.
     #[must_use]
     pub fn server(&self, more: &[(&str, &str)]) -> Server {
-        let url = format!("ws://{}/ws/chat", self.socket);
+        let url = self.url();
         let mut env = vec![("WHATSAPP_WEB_URL", url.as_str()), ("WHATSAPP_PACE", "off")];
         env.extend(more);
         Server::start_program("trunkline-with-fake", &env)
+    }
+
+    /// The same on the other home: a bundle.
+    #[must_use]
+    pub fn bundle(&self) -> Server {
+        Server::start_bundle_of("worker-with-fake", &[("WHATSAPP_WEB_URL", &self.url()), ("WHATSAPP_PACE", "off")])
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}/ws/chat", self.socket)
     }
 
     /// A new phone with a number of its own.

@@ -6,6 +6,7 @@ mod fleet;
 mod history;
 mod kinds;
 mod lines;
+mod moving;
 mod traffic;
 
 use crate::harness::{

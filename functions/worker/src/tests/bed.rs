@@ -114,6 +114,7 @@ impl Bed {
             proxy: None,
             limits: None,
             watched_until: None,
+            imported_by: None,
             deleting: false,
             epoch: 0,
             status: Status::Connecting,

@@ -27,6 +27,8 @@ use crate::{
 
 /// Where the secret of the linked device lies in the session.
 pub(crate) const DEVICE: &str = "device";
+/// Where the number and the name of its phone lie.
+pub(crate) const OWN: &str = "own";
 
 /// Pause before an update that could not be made durable is emitted again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -76,7 +78,7 @@ impl Inner {
         Error::conflict("INSTANCE_NOT_READY", format!("Instance {} not ready", self.network.instance))
     }
 
-    /// The linked device, if the session and the network agree on it.
+    /// The linked device. One that the network does not know comes with an imported session.
     async fn linked(&self) -> Result<Link> {
         let (device, phone) = (self.session.get(DEVICE).await?, self.network.phone().await?);
         Ok(match device {
@@ -84,9 +86,14 @@ impl Inner {
             Some(device) if phone.device.as_deref().map(str::as_bytes) == Some(device.as_slice()) => {
                 Link::Linked(phone)
             }
-            Some(_) => Link::Removed,
+            Some(device) if phone.removed.as_deref().map(str::as_bytes) == Some(device.as_slice()) => Link::Removed,
+            Some(device) => Link::Linked(pairing::adopt(self, text_of(device)?).await?),
         })
     }
+}
+
+fn text_of(device: Vec<u8>) -> Result<String> {
+    String::from_utf8(device).map_err(Error::internal)
 }
 
 /// What the session says, compared with the network.

@@ -40,6 +40,9 @@ pub(crate) struct Phone {
     /// Secret of the linked device; absent: none is linked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<String>,
+    /// Secret of the device that was removed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) removed: Option<String>,
     /// The line is broken until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) down_until: Option<Millis>,

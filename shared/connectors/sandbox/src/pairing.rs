@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::{
     Error, Result, address,
@@ -17,7 +18,7 @@ use shared::{
 
 use crate::{
     later,
-    line::{DEVICE, Inner},
+    line::{DEVICE, Inner, OWN},
     naming,
     network::Phone,
     people,
@@ -153,10 +154,12 @@ async fn scan(inner: &Arc<Inner>, phone: Option<String>, name: Option<String>) -
         number: Some(number.clone()),
         name: name.or(before.name),
         device: Some(device.clone()),
-        down_until: None,
+        ..Phone::default()
     };
     inner.network.set_phone(&phone).await?;
-    inner.session.put(vec![(DEVICE.to_owned(), Some(device.into_bytes()))]).await?;
+    let own = Own { number: phone.number.clone(), name: phone.name.clone() };
+    let own = serde_json::to_vec(&own)?;
+    inner.session.put(vec![(DEVICE.to_owned(), Some(device.into_bytes())), (OWN.to_owned(), Some(own))]).await?;
     // No more codes.
     inner.end_tasks();
     opened(inner, &phone).await?;
@@ -213,6 +216,24 @@ async fn disconnect(inner: &Inner, seconds: u64) -> Result<Value> {
 
 /// The network forgets the linked device; the phone stays.
 pub(crate) async fn unlink(inner: &Inner) -> Result<()> {
-    let phone = Phone { device: None, down_until: None, ..inner.network.phone().await? };
+    let before = inner.network.phone().await?;
+    let phone =
+        Phone { device: None, removed: before.device.clone().or(before.removed.clone()), down_until: None, ..before };
     inner.network.set_phone(&phone).await
+}
+
+/// Whose device it is, as the session knows it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Own {
+    number: Option<String>,
+    name: Option<String>,
+}
+
+/// A session that was brought here: the phone that it belongs to is on this network from now on.
+pub(crate) async fn adopt(inner: &Inner, device: String) -> Result<Phone> {
+    let own = inner.session.get(OWN).await?;
+    let Own { number, name } = own.map(|own| serde_json::from_slice(&own)).transpose()?.unwrap_or_default();
+    let phone = Phone { number, name, device: Some(device), ..Phone::default() };
+    inner.network.set_phone(&phone).await?;
+    Ok(phone)
 }

@@ -183,7 +183,7 @@ impl Owner {
 
     /// Status, activity and entry in one unit. The row's condition on the epoch is the gate; the entry is looked for from the
     /// tail as it was, so that an unknown outcome can be tried again.
-    async fn turn(
+    pub(super) async fn turn(
         &self,
         change: Change,
         more: Vec<Write>,
@@ -221,11 +221,11 @@ impl Owner {
     }
 }
 
-fn status(now: Millis, status: Status, reason: Option<&str>) -> Change {
+pub(super) fn status(now: Millis, status: Status, reason: Option<&str>) -> Change {
     Change::default().set("status", status.name()).set("statusAt", now.0).set_or_remove("reason", reason)
 }
 
-fn set_status(instance: &mut Instance, now: Millis, status: Status, reason: Option<&str>) {
+pub(super) fn set_status(instance: &mut Instance, now: Millis, status: Status, reason: Option<&str>) {
     instance.status = status;
     instance.status_at = now;
     instance.reason = reason.map(str::to_owned);

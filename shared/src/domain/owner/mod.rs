@@ -17,6 +17,7 @@ mod history;
 mod inbound;
 mod line;
 mod marks;
+mod moving;
 mod outcome;
 mod receipts;
 mod reported;
@@ -39,6 +40,7 @@ pub use self::{
     author::{Author, Settle},
     delete::erase,
     line::PAIRING_EXPIRED,
+    moving::{SESSION_EXPORTED, SESSION_IMPORT},
     outcome::{OUTCOME_UNKNOWN, Park, ParkedPage, SendRow, parked},
     reported::Report,
     session::FencedSession,

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use crate::{
     app::AppState,
+    clock::Millis,
     connector::{SessionChange, SessionStore},
+    domain::moving::Row,
     error::{Error, Result},
     id::InstanceId,
     store::{CommitError, Cond, Cursor, Item, Key, Query, Read, Write, keys},
@@ -13,6 +15,8 @@ use crate::{
 
 /// Changes in one transaction, beside the check of the epoch.
 const MAX_CHANGES: usize = 50;
+/// Rows of a page when all are read.
+const PAGE: usize = 500;
 
 /// A [`SessionStore`] that refuses to write once another owner has taken the instance over: `FENCED`.
 pub struct FencedSession {
@@ -38,6 +42,23 @@ impl FencedSession {
     fn open(&self, item: &Item) -> Result<Vec<u8>> {
         let sealed = item.str("value").ok_or_else(|| Error::internal("a session row without a value"))?;
         self.app.keyring.open(&self.context(&item.key.sk), sealed)
+    }
+
+    /// Everything, in the order of the keys, with its end where it has one.
+    pub(super) async fn rows(&self) -> Result<Vec<Row>> {
+        let mut query = Query::table(keys::session(&self.instance)).limit(PAGE);
+        let mut rows = Vec::new();
+        loop {
+            let page = self.app.store.query(query.clone()).await?;
+            for item in page.items {
+                let until = item.ttl.map(|seconds| Millis(seconds * 1000));
+                rows.push(Row { value: self.open(&item)?, key: item.key.sk, until });
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(rows),
+            }
+        }
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<()> {

@@ -55,6 +55,8 @@ pub struct Bundle {
     env: Env,
     log: PathBuf,
     port: u16,
+    /// The workers' program.
+    worker: &'static str,
     workers: Vec<Worker>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -87,7 +89,7 @@ impl Bundle {
     /// # Panics
     /// When the emulator does not do what is asked.
     #[must_use]
-    pub fn new(port: u16, log: &Path, env: &[(String, String)]) -> Bundle {
+    pub fn new(port: u16, log: &Path, env: &[(String, String)], worker: &'static str) -> Bundle {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("b{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let settings = Settings {
@@ -137,7 +139,7 @@ impl Bundle {
         let environments = Environments::new(all.clone(), log);
         let sockets = gateway::sockets(&environments);
         let (workers, tasks) = (Vec::new(), Vec::new());
-        Bundle { aws, polls, environments, sockets, env: all, log: log.to_owned(), port, workers, tasks }
+        Bundle { aws, polls, environments, sockets, env: all, log: log.to_owned(), port, worker, workers, tasks }
     }
 
     /// Opens the HTTP API, connects the queues, and starts the workers; returns when those are ready.
@@ -171,10 +173,10 @@ impl Bundle {
     pub fn add_worker(&mut self) {
         let port = free_port();
         let log = File::options().create(true).append(true).open(&self.log).expect("the log file");
-        let mut command = Command::new(binary("worker"));
+        let mut command = Command::new(binary(self.worker));
         command.env_clear().envs(self.env.iter().cloned()).env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| panic!("worker: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.worker));
         watch(child.id());
         self.workers.push(Worker { child, port });
     }
