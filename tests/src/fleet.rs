@@ -43,7 +43,7 @@ impl Fleet {
         .to_vec();
         let log = folder.path().join("fleet.log");
         let bundle = tokio::task::block_in_place(|| {
-            let mut bundle = Bundle::new(port, &log, &env);
+            let mut bundle = Bundle::new(port, &log, &env, "worker");
             bundle.launch();
             bundle
         });
