@@ -220,3 +220,20 @@ async fn a_second_process_on_the_same_data_is_refused() {
     assert!(!second.status.success(), "two writers on one folder");
     assert_eq!(server.anonymous().get("/ready").await.status, 200);
 }
+
+#[tokio::test]
+async fn what_was_put_aside_and_forgotten_goes() {
+    let mut server = Server::start();
+    let tmp = server.data_dir().join("media/tmp");
+    std::fs::create_dir_all(&tmp).expect("a folder");
+    let (old, new) = (tmp.join("old"), tmp.join("new"));
+    for path in [&old, &new] {
+        std::fs::write(path, "half of something").expect("a file");
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 86_400);
+    std::fs::File::options().write(true).open(&old).and_then(|file| file.set_modified(long_ago)).expect("its time");
+    server.kill();
+    server.restart();
+    eventually("the old one is gone", async || (!old.exists()).then_some(())).await;
+    assert!(new.exists(), "somebody may be writing it");
+}

@@ -337,8 +337,8 @@ const VIEWS: &[View] = &[
                 coalesce(json_extract(delta, '$.mediaSent'), 0), coalesce(json_extract(delta, '$.mediaReceived'), 0),
                 coalesce(json_extract(delta, '$.totalMediaSize'), 0), coalesce(json_extract(delta, '$.apiCalls'), 0), 0, 0
             FROM (
-                SELECT tail.instance_id, CAST(log.sk AS INTEGER) + entry.key AS seq, json_extract(entry.value, '$.s') AS delta,
-                    strftime('%Y%m%d', json_extract(entry.value, '$.s.day') / 1000, 'unixepoch') AS day
+                SELECT tail.instance_id, CAST(log.sk AS INTEGER) + entry.key AS seq, one.value AS delta,
+                    strftime('%Y%m%d', json_extract(one.value, '$.day') / 1000, 'unixepoch') AS day
                 FROM (
                     SELECT substr(meta.pk, 3) AS instance_id, coalesce(json_extract(owner.doc, '$.foldedUpto'), 0) AS mark
                     FROM items AS meta LEFT JOIN items AS owner ON owner.pk = meta.pk AND owner.sk = 'owner'
@@ -349,7 +349,8 @@ const VIEWS: &[View] = &[
                     ON log.pk = 'E#' || tail.instance_id || '#' || (tail.mark / 4096 + bucket.step)
                     AND log.sk >= printf('%012d', max(tail.mark - 23, 0))
                 JOIN json_each(log.doc, '$.e') AS entry
-                WHERE seq > tail.mark AND delta IS NOT NULL
+                JOIN json_each(json_insert(coalesce(json_extract(entry.value, '$.h'), '[]'), '$[#]', json_extract(entry.value, '$.s'))) AS one
+                WHERE seq > tail.mark AND one.type = 'object'
             ) AS fresh
             LEFT JOIN items AS folded ON folded.pk = 'ST#' || fresh.instance_id AND folded.sk = fresh.day
             WHERE fresh.seq > coalesce(json_extract(folded.doc, '$.upto'), 0)

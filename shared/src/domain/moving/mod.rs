@@ -16,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     address::Platform,
@@ -168,8 +169,12 @@ async fn ask(app: &App, instance: &Instance, kind: &str, action: impl FnOnce(Job
     job::answer(app, job.id, job::WAIT).await
 }
 
+/// Files that a process writes or opens at a time: each takes 64 MiB meanwhile.
+static FILES: Semaphore = Semaphore::const_new(2);
+
 /// Argon2 would hold up everybody else.
 async fn off_loop<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let _turn = FILES.acquire().await.map_err(Error::internal)?;
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 

@@ -233,21 +233,28 @@ async fn daily_stats_are_what_the_domain_counts() {
         caption: None,
     };
     let picture = Content::Media { media_kind: MediaKind::Image, media };
+    let tell = async |entries| {
+        let append = Append { log: INSTANCE.into(), writer: Writer::Foreign, entries, look_from: None };
+        app.store.commit(Unit { append: vec![append], ..Unit::default() }).await.expect("appends");
+    };
     let append = async |messages: Vec<Message>| {
         let entry = |message: &Message| {
             let mut entry = event::entry(event::Kind::MessageReceived, format!("received/{}", message.pmid), NOON);
             entry.delta = message.delta();
             entry
         };
-        let entries = messages.iter().map(entry).collect();
-        let append = Append { log: INSTANCE.into(), writer: Writer::Foreign, entries, look_from: None };
-        app.store.commit(Unit { append: vec![append], ..Unit::default() }).await.expect("appends");
+        tell(messages.iter().map(entry).collect()).await;
     };
     // Some are folded, some wait in the log, in the same item or a later one.
     append((0..30).map(|n| message(app, &format!("A{n}"), text("hello"))).collect()).await;
     let day_before = Message { at: Millis(NOON.0 - DAY_MS), ..message(app, "B", text("hello")) };
     append(vec![day_before.clone()]).await;
     stats::fold(app, &instance.id).await.expect("folds");
+    // A page of history: one entry, several days.
+    let mut page = event::entry(event::Kind::HistorySynced, "history/1".into(), NOON);
+    page.history = [&day_before, &message(app, "E", text("hello"))].into_iter().filter_map(Message::delta).collect();
+    assert_eq!(page.history.len(), 2);
+    tell(vec![page]).await;
     append(vec![message(app, "C", picture), Message { pmid: "D".into(), ..day_before }]).await;
     for _ in 0..3 {
         app.calls.hit(&instance.id, NOON);
@@ -276,15 +283,15 @@ async fn daily_stats_are_what_the_domain_counts() {
     has(
         &by_date["2023-01-01T00:00:00.000Z"],
         json!({
-            "instance_id": INSTANCE, "messages_sent": 0, "messages_received": 31, "media_sent": 0, "media_received": 1,
+            "instance_id": INSTANCE, "messages_sent": 0, "messages_received": 32, "media_sent": 0, "media_received": 1,
             "total_media_size": 5, "api_calls": 3, "webhook_sent": 1,
         }),
     );
-    has(&by_date["2022-12-31T00:00:00.000Z"], json!({ "messages_received": 2, "webhook_sent": 4 }));
+    has(&by_date["2022-12-31T00:00:00.000Z"], json!({ "messages_received": 3, "webhook_sent": 4 }));
     has(&by_date["2022-12-30T00:00:00.000Z"], json!({ "webhook_sent": 0 }));
     let counted = stats::total(app, &instance, day, day).await.expect("counts");
     let counts = (counted.messages_received, counted.media_received, counted.total_media_size);
-    assert_eq!((counts, counted.api_calls, counted.webhook_sent), ((31, 1, 5), 3, 1));
+    assert_eq!((counts, counted.api_calls, counted.webhook_sent), ((32, 1, 5), 3, 1));
     // A row that was written when its mark was not: nothing is counted twice.
     stats::fold(app, &instance.id).await.expect("folds");
     home.write(vec![Write::update(keys::owner(&instance.id), Change::default().set("foldedUpto", 3))]).await;
