@@ -57,6 +57,8 @@ async fn history_events_webhooks_and_statistics_know_its_messages() {
         phone: String::new(),
     };
     device.tell(11003, json!({"user_id": "788", "name": "me"})).await;
+    // What comes before it is known whose account it is would be told of as somebody else's first.
+    instance.wait_status("connected").await;
     let now = chrono::Utc::now().timestamp();
     for id in 1..=3 {
         let mut said = text(id, "5", &format!("number {id}"));

@@ -101,8 +101,12 @@ async fn workers_come_and_go() {
     members.remove(0).kill();
     shared_fairly(&members).await;
     assert_eq!(rows(&bed).await, 3);
-    for member in members {
-        member.fleet.leave().await;
+    while !members.is_empty() {
+        // Whoever lost its lease, because the machine stood still for that long, has what it takes up by now.
+        shared_fairly(&members).await;
+        if let Some(member) = members.pop() {
+            member.fleet.leave().await;
+        }
     }
     assert_eq!(rows(&bed).await, 0);
     let shards = bed.app.store.query(Query::table(keys::SHARDS)).await.expect("reads").items;
