@@ -434,7 +434,7 @@ pub async fn by_platform_id(app: &App, instance: &InstanceId, pmid: &str) -> Res
         match item.str("ref") {
             // An alias: the platform named a message that we had stored under an id of ours.
             Some(sort) => {
-                heads.push(app.store.get(&keys::message_by_sort(instance, sort), Read::Strong).await?);
+                heads.push(app.store.get(&keys::message_by_sort(instance, sort), Read::Strong).await?.filter(is_head));
             }
             None if is_head(&item) => heads.push(Some(item)),
             // What is known of a message that is yet to come.

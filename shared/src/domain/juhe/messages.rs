@@ -101,7 +101,8 @@ pub(super) async fn file(
         let messages: Vec<(&Message, &str)> = chunk.iter().map(|one| (&one.message, one.known_as.as_str())).collect();
         marks::settle(app, author, device, &messages).await?;
         for one in chunk.iter().filter(|one| one.revoked) {
-            marks::apply(app, author, &one.message, Mark::TakenBack).await?;
+            // By its id: the message itself may be elsewhere by now.
+            marks::note(app, author, device, &one.known_as, Mark::TakenBack).await?;
         }
     }
     for (id, mark) in marked {
