@@ -53,7 +53,8 @@ pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(Sha256::digest(bytes.as_ref()))
 }
 
-fn hmac(key: &[u8], parts: &[&str]) -> Bytes32 {
+/// HMAC-SHA256 over the parts, each with its length before it.
+pub fn hmac(key: &[u8], parts: &[&str]) -> Bytes32 {
     let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
     for part in parts {
         // Length first, so that no two lists of parts feed the same bytes.

@@ -1,7 +1,6 @@
 //! Names of rows: addresses, numbers and ids of messages only appear hashed.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use shared::crypto;
 
 #[derive(Clone)]
 pub(crate) struct Names {
@@ -18,12 +17,7 @@ impl Names {
     }
 
     fn hash(&self, parts: &[&str]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        for part in parts {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
+        crypto::hmac(&self.key, parts)
     }
 
     /// A name for these texts together: 24 characters.
