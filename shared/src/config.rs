@@ -178,6 +178,7 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     WHATSAPP[2],
     WHATSAPP[3],
     WHATSAPP[4],
+    WHATSAPP[5],
     ("WORKER_SHARDS", "1", "Shards that instances are spread over: 1 locally, 8 in the template."),
     ("WS_MAX_CONNECTIONS", "10000", "WebSocket connections at the most; the process needs that many open files."),
 ];
@@ -436,6 +437,17 @@ mod tests {
 
     fn load(toml: &str) -> Result<Config> {
         Config::load(&Source::new(Some(toml))?)
+    }
+
+    #[test]
+    fn the_readme_has_the_table() {
+        let readme = include_str!("../../README.md");
+        let rows: Vec<String> =
+            TABLE.iter().map(|(name, default, meaning)| format!("| `{name}` | {default} | {meaning} |")).collect();
+        let listed: Vec<&str> =
+            readme.lines().skip_while(|line| *line != rows[0]).take_while(|line| !line.is_empty()).collect();
+        assert_eq!(listed, rows);
+        assert!(whatsapp::TABLE.iter().all(|setting| TABLE.contains(setting)));
     }
 
     #[test]
