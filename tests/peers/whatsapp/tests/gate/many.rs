@@ -70,7 +70,6 @@ async fn the_binary_serves_several_accounts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: run by hand for the figure in the README"]
 async fn one_process_carries_500_accounts() {
     serve(500, 8).await;
 }
