@@ -1,6 +1,10 @@
 //! Media of messages that come in: fetched, decrypted and stored as a stream, or left where they are.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Seek, SeekFrom, Write},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,8 +16,8 @@ use shared::{
         content::{Content, Media},
     },
 };
-use tokio_util::io::ReaderStream;
-use whatsapp_rust::{Client, download::DownloadParams};
+use tokio_util::{io::ReaderStream, sync::CancellationToken};
+use whatsapp_rust::{Client, download::DownloadParams, wacore::download::DownloadWriter};
 
 use super::said::Part;
 use crate::line::Inner;
@@ -40,7 +44,11 @@ async fn fetch(inner: &Inner, client: &Client, part: &Part) -> Result<Media> {
     let at = part.at.as_ref().context("the message does not say where")?;
     ensure!(at.file_length <= MAX_MEDIA, "too large");
     let file = tokio::task::spawn_blocking(tempfile::tempfile).await??;
-    let file = client.download_from_params_to_writer(at, file).await?;
+    let unwanted = CancellationToken::new();
+    // When nobody waits any more the thread that downloads must not go on.
+    let _over = unwanted.clone().drop_guard();
+    let bounded = Bounded { file, at: 0, unwanted };
+    let Bounded { file, .. } = client.download_from_params_to_writer(at, bounded).await?;
     let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), READ);
     let content = futures_util::TryStreamExt::map_err(content, shared::Error::unavailable);
     let stored = inner.media.put_stream(&inner.instance, content, Some(&part.mime), MAX_MEDIA).await?;
@@ -51,6 +59,44 @@ async fn fetch(inner: &Inner, client: &Client, part: &Part) -> Result<Media> {
         filename: part.filename.clone(),
         caption: part.caption.clone(),
     })
+}
+
+/// A file that takes [`MAX_MEDIA`] at the most, whatever length the message claims, and nothing once nobody wants it.
+struct Bounded {
+    file: File,
+    at: u64,
+    unwanted: CancellationToken,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unwanted.is_cancelled() {
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        if self.at + bytes.len() as u64 > MAX_MEDIA {
+            return Err(io::Error::other("too large"));
+        }
+        let written = self.file.write(bytes)?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = self.file.seek(to)?;
+        Ok(self.at)
+    }
+}
+
+impl DownloadWriter for Bounded {
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
 }
 
 /// The message without its bytes: whoever reads it can fetch and decrypt them.

@@ -165,14 +165,17 @@ macro_rules! part {
             filename: $file.filter(|name: &String| !name.is_empty()),
             caption: $caption.filter(|caption: &String| !caption.is_empty()),
             at: match (&$message.direct_path, &$message.media_key, &$message.file_sha256, &$message.file_enc_sha256) {
-                (Some(path), Some(key), Some(plain), Some(encrypted)) => Some(DownloadParams::encrypted(
-                    path.clone(),
-                    key,
-                    plain,
-                    encrypted,
-                    $message.file_length.unwrap_or_default(),
-                    $type,
-                )),
+                // The sender's word, which the crate puts behind the host's name: it must not become another host.
+                (Some(path), Some(key), Some(plain), Some(encrypted)) if path.starts_with('/') => {
+                    Some(DownloadParams::encrypted(
+                        path.clone(),
+                        key,
+                        plain,
+                        encrypted,
+                        $message.file_length.unwrap_or_default(),
+                        $type,
+                    ))
+                }
                 _ => None,
             },
         }

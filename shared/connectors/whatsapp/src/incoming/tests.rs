@@ -76,6 +76,13 @@ fn media_that_stay_say_where_they_are() {
     assert_eq!(facts(&once, &[]).get("viewOnce"), Some(&true.into()));
     let Said::Media(part) = said(&once) else { panic!("media") };
     assert!(part.kind == MediaKind::Image && part.at.is_some());
+    // A path that would make another host of the URL is none.
+    for path in ["@10.0.0.1/x", ".example.com/x", ""] {
+        let mut elsewhere = image.clone();
+        elsewhere.image_message.get_or_insert_default().direct_path = Some(path.to_owned());
+        let Said::Media(part) = said(&elsewhere) else { panic!("media") };
+        assert!(part.at.is_none(), "{path}");
+    }
     // Without the key there is nothing to fetch.
     let bare = wa::message::AudioMessage { mimetype: Some("audio/ogg".into()), ptt: Some(true), ..Default::default() };
     let bare = wa::Message { audio_message: MessageField::some(bare), ..Default::default() };

@@ -9,10 +9,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::stream;
+use reqwest::redirect;
 use tokio::{
     runtime::Handle,
     sync::{OnceCell, mpsc},
+    time::timeout,
 };
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use url::Url;
@@ -20,8 +22,10 @@ use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse, Streamin
 
 use super::{Kind, Road, is_loopback};
 
-/// Until the headers, and between two reads.
+/// Until the connection, the headers, and the next piece of a body, in either direction.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Redirects that are followed, all of them on the same host.
+const REDIRECTS: usize = 3;
 /// Answers that are held in memory: never media, which is streamed.
 const MAX_ANSWER: usize = 16 << 20;
 const CHUNK: usize = 64 << 10;
@@ -44,8 +48,7 @@ impl Http {
             let mut builder = reqwest::Client::builder()
                 .no_proxy()
                 .connect_timeout(PAUSE)
-                .read_timeout(PAUSE)
-                .redirect(reqwest::redirect::Policy::limited(3))
+                .redirect(redirects())
                 .pool_max_idle_per_host(1);
             if let Some(proxy) = &self.road.proxy {
                 // The proxy's name leads to what the guard allows, whatever it resolves to later.
@@ -65,6 +68,8 @@ impl Http {
 
     async fn request(&self, request: HttpRequest) -> Result<reqwest::RequestBuilder> {
         let mut url = Url::parse(&request.url).context("no URL")?;
+        // The path comes from whoever sent the message.
+        anyhow::ensure!(url.username().is_empty() && url.password().is_none(), "a path that would be another host");
         if self.plain && is_loopback(&url) && url.scheme() == "https" {
             url = Url::parse(&request.url.replacen("https://", "http://", 1))?;
         }
@@ -80,11 +85,24 @@ impl Http {
     }
 }
 
-async fn whole(answer: reqwest::Response) -> Result<HttpResponse> {
+/// Only within a host: where a request leads carries the account's key to the media.
+fn redirects() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let same = attempt.previous().last().is_some_and(|last| last.origin() == attempt.url().origin());
+        if same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
+    })
+}
+
+/// A step of a request, bounded. Its error is without the URL, which carries the account's key to the media.
+async fn soon<T>(step: impl Future<Output = reqwest::Result<T>>) -> Result<T> {
+    let done = timeout(PAUSE, step).await.context("the media host does not answer")?;
+    done.map_err(|error| error.without_url().into())
+}
+
+async fn whole(mut answer: reqwest::Response) -> Result<HttpResponse> {
     let status_code = answer.status().as_u16();
-    let mut chunks = answer.bytes_stream();
     let mut body = Vec::new();
-    while let Some(chunk) = chunks.try_next().await? {
+    while let Some(chunk) = soon(answer.chunk()).await? {
         anyhow::ensure!(body.len() + chunk.len() <= MAX_ANSWER, "an answer is too large");
         body.extend_from_slice(&chunk);
     }
@@ -94,7 +112,7 @@ async fn whole(answer: reqwest::Response) -> Result<HttpResponse> {
 #[async_trait]
 impl HttpClient for Http {
     async fn execute(&self, request: HttpRequest) -> Result<HttpResponse> {
-        whole(self.request(request).await?.send().await?).await
+        whole(soon(self.request(request).await?.send()).await?).await
     }
 
     fn supports_streaming(&self) -> bool {
@@ -104,9 +122,12 @@ impl HttpClient for Http {
     /// In a thread that may block.
     fn execute_streaming(&self, request: HttpRequest) -> Result<StreamingHttpResponse> {
         let runtime = Handle::current();
-        let answer = runtime.block_on(async { anyhow::Ok(self.request(request).await?.send().await?) })?;
+        let answer = runtime.block_on(async { soon(self.request(request).await?.send()).await })?;
         let status_code = answer.status().as_u16();
-        let chunks = Box::pin(answer.bytes_stream().map_err(io::Error::other));
+        let chunks = Box::pin(stream::try_unfold(answer, async |mut answer: reqwest::Response| {
+            let chunk = soon(answer.chunk()).await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, answer)))
+        }));
         Ok(StreamingHttpResponse {
             status_code,
             body: Box::new(SyncIoBridge::new_with_handle(StreamReader::new(chunks), runtime)),
@@ -128,26 +149,31 @@ impl HttpClient for Http {
                 .header(reqwest::header::CONTENT_LENGTH, content_length)
                 .body(reqwest::Body::wrap_stream(chunks))
                 .send();
-            whole(sending.await?).await
+            // However long the body takes, as long as it goes on: see `feed`.
+            whole(sending.await.map_err(reqwest::Error::without_url)?).await
         });
-        feed(body, &sender);
+        let fed = feed(body, &sender, &runtime);
         drop(sender);
-        runtime.block_on(sending)?
+        let stop = sending.abort_handle();
+        let answer = fed.and_then(|()| Ok(runtime.block_on(timeout(PAUSE, sending))???));
+        stop.abort();
+        answer
     }
 }
 
-/// Hands chunks over until the body ends or nobody wants them.
-fn feed(mut body: UploadBody, sender: &mpsc::Sender<io::Result<Bytes>>) {
+/// Hands chunks over until the body ends or nobody wants them. Errors: the body cannot be read; nothing goes on.
+fn feed(mut body: UploadBody, sender: &mpsc::Sender<io::Result<Bytes>>, runtime: &Handle) -> Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
-        let chunk = match body.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) => Ok(Bytes::copy_from_slice(&buffer[..count])),
-            Err(error) => Err(error),
-        };
-        let failed = chunk.is_err();
-        if sender.blocking_send(chunk).is_err() || failed {
-            return;
+        let count = body.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let chunk = Ok(Bytes::copy_from_slice(&buffer[..count]));
+        let handed = runtime.block_on(timeout(PAUSE, sender.send(chunk)));
+        if handed.context("the media host takes nothing more")?.is_err() {
+            // It has answered before the end.
+            return Ok(());
         }
     }
 }

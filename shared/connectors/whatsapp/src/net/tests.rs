@@ -1,4 +1,4 @@
-//! Proxies: small ones on this machine that write down what they were asked.
+//! Proxies and media hosts: small ones on this machine that write down what they were asked.
 
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Proxy, Road, tls};
+use whatsapp_rust::wacore::net::{HttpClient as _, HttpRequest, HttpResponse};
+
+use super::{Http, Proxy, Road, tls};
 
 #[test]
 fn proxies_have_their_usual_ports() {
@@ -106,4 +108,44 @@ async fn a_proxy_may_not_be_where_users_may_not_reach() {
     assert!(refused.err().is_some_and(|error| error.to_string().contains("may not be used")));
     let shared = Arc::new(road("", "socks5://169.254.169.254:80"));
     assert!(shared.connect("web.example.com", 443, true).await.is_err());
+}
+
+/// A media host that answers every request with this.
+async fn host(answer: &'static str) -> u16 {
+    let (listener, port) = listener().await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.expect("reads"));
+            }
+            stream.write_all(answer.as_bytes()).await.expect("writes");
+        }
+    });
+    port
+}
+
+async fn get(url: String) -> anyhow::Result<HttpResponse> {
+    let guard = Guard::new("loopback".parse::<Policy>().expect("a policy"));
+    let road = Road::new(guard, None, tls().expect("certificates")).expect("a way");
+    let web = "ws://127.0.0.1/ws/chat".parse().expect("a URL");
+    Http::new(road, &web).execute(HttpRequest::get(url)).await
+}
+
+#[tokio::test]
+async fn what_a_message_says_leads_to_no_other_host() {
+    let port = host("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    assert_eq!(get(format!("https://127.0.0.1:{port}/x?auth=secret")).await.expect("an answer").body, b"ok");
+    let refused = get(format!("https://mmg.whatsapp.net@127.0.0.1:{port}/x?auth=secret")).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("another host")));
+    let away = host("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/x\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(get(format!("https://127.0.0.1:{away}/x")).await.expect("an answer").status_code, 302);
+}
+
+#[tokio::test]
+async fn errors_do_not_say_what_urls_carry() {
+    let (listener, port) = listener().await;
+    drop(listener);
+    let error = get(format!("https://127.0.0.1:{port}/x?auth=secret")).await.err().expect("nobody is there");
+    assert!(!format!("{error:#} {error:?}").contains("secret"), "{error:?}");
 }
