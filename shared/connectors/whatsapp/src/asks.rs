@@ -89,7 +89,7 @@ async fn code(inner: &Inner, client: &Arc<Client>, phone: &str) -> Result<Value>
 async fn check(inner: &Inner, client: &Client, phones: &[String]) -> Result<Value> {
     let mut results = Vec::with_capacity(phones.len());
     for some in phones.chunks(CHECKED) {
-        let mut next = inner.next_check.lock().await;
+        let mut next = inner.account.next_check.lock().await;
         if let Some(at) = *next {
             tokio::time::sleep_until(at).await;
         }

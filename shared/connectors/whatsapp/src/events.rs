@@ -1,6 +1,6 @@
 //! What happens on a line, told to the worker in its order.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use shared::{
     Error, Result,
@@ -26,10 +26,8 @@ use crate::{
     line::Inner,
     people::{self, Who},
     told::Told,
+    watched,
 };
-
-/// Pause before something is told again that could not be made durable.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Tells, one after the other, until the line is over.
 pub(crate) async fn narrate(inner: Arc<Inner>, client: Arc<Client>, mut hears: mpsc::UnboundedReceiver<Told>) {
@@ -44,20 +42,20 @@ pub(crate) async fn narrate(inner: Arc<Inner>, client: Arc<Client>, mut hears: m
     }
 }
 
-async fn happened(inner: &Inner, client: &Client, event: &Event) -> Result<()> {
+async fn happened(inner: &Arc<Inner>, client: &Arc<Client>, event: &Event) -> Result<()> {
     match event {
         Event::PairingQrCode(qr) => {
             inner.settled.notify_one();
-            line(inner, Update::Qr { code: qr.code.clone() }).await
+            tell(inner, Update::Qr { code: qr.code.clone() }).await
         }
-        Event::PairingQrCodesExhausted(_) => line(inner, Update::PairingExpired).await,
+        Event::PairingQrCodesExhausted(_) => tell(inner, Update::PairingExpired).await,
         Event::PairPasskeyRequest(_) => {
             // A passkey lives in a phone or a browser, and answers to web.whatsapp.com only: there is none here to ask.
-            line(inner, Update::PairingRefused { reason: "passkey_required" }).await
+            tell(inner, Update::PairingRefused { reason: "passkey_required" }).await
         }
-        Event::PairPasskeyError(_) => line(inner, Update::PairingRefused { reason: "passkey_failed" }).await,
+        Event::PairPasskeyError(_) => tell(inner, Update::PairingRefused { reason: "passkey_failed" }).await,
         Event::QrScannedWithoutMultidevice(_) => {
-            line(inner, Update::PairingRefused { reason: "phone_without_linked_devices" }).await
+            tell(inner, Update::PairingRefused { reason: "phone_without_linked_devices" }).await
         }
         Event::PairError(_) => inner.over(Closed::Error).await,
         Event::PairSuccess(_) => {
@@ -142,12 +140,7 @@ async fn happened(inner: &Inner, client: &Client, event: &Event) -> Result<()> {
     }
 }
 
-/// Tells of the line's state. While the worker starts or the store is away it is told again.
-async fn line(inner: &Inner, update: Update) -> Result<()> {
-    inner.emit.emit(update).await
-}
-
-async fn opened(inner: &Inner, client: &Client) -> Result<()> {
+async fn opened(inner: &Arc<Inner>, client: &Arc<Client>) -> Result<()> {
     let Some(own) = client.pn().as_ref().and_then(people::address) else {
         return Err(Error::internal("connected without a number"));
     };
@@ -155,26 +148,15 @@ async fn opened(inner: &Inner, client: &Client) -> Result<()> {
     // Up before it is told: whoever hears of it may send at once.
     inner.set_up();
     inner.pieces.notify_one();
-    let update = Update::Opened { address: own, aliases, name: client.push_name() };
-    let mut told = inner.emit.emit(update.clone()).await;
-    while let Err(error) = &told
-        && error.is_temporary()
-        && inner.is_up()
-    {
-        tokio::time::sleep(AGAIN_AFTER).await;
-        told = inner.emit.emit(update.clone()).await;
-    }
-    told
+    tell(inner, Update::Opened { address: own, aliases, name: client.push_name() }).await?;
+    watched::again(inner, client).await;
+    Ok(())
 }
 
-/// Makes a fact durable that nobody delivers again, as long as the line lives.
+/// Makes a fact durable that nobody delivers again.
 async fn insist(inner: &Inner, update: Update) {
-    while let Err(error) = tell(inner, update.clone()).await {
-        if !error.is_temporary() || !inner.is_up() {
-            tracing::warn!(instance = %inner.instance, %error, "something that came in was not stored");
-            return;
-        }
-        tokio::time::sleep(AGAIN_AFTER).await;
+    if let Err(error) = tell(inner, update).await {
+        tracing::warn!(instance = %inner.instance, %error, "something that came in was not stored");
     }
 }
 

@@ -185,8 +185,8 @@ pub(crate) async fn typing(inner: &Inner, client: &Client, update: &ChatPresence
 
 /// Only of those that somebody watches: nobody pays for the rest.
 fn seen(inner: &Inner, who: &Who, chat: String, state: &str, last: Option<i64>) -> Option<Update> {
-    let watched = inner.watched.is(&who.address) || inner.watched.is(&chat);
-    let number = watched.then(|| inner.watched.number())?;
+    let watched = inner.account.watched.is(&who.address) || inner.account.watched.is(&chat);
+    let number = watched.then(|| inner.account.watched.number())?;
     let data = json!({ "from": who.address, "fromLid": who.also, "state": state, "lastSeen": last });
     Some(happened(What::PresenceUpdated, number, chat, data))
 }

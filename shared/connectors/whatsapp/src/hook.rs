@@ -1,6 +1,6 @@
 //! Messages that come in. The crate acknowledges them to WhatsApp only when this says that they are durable.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -11,6 +11,8 @@ use crate::{history, incoming, line::Inner};
 
 /// Messages of one batch whose media are fetched at the same time.
 const AT_ONCE: usize = 4;
+/// Pause before something is told again that could not be made durable.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Hook {
     pub(crate) inner: Arc<Inner>,
@@ -36,14 +38,23 @@ impl InboundDurabilityHook for Hook {
     }
 }
 
-/// Makes an update durable. One that can never be is dropped, with a line in the log: WhatsApp would bring it for weeks, and nothing
-/// behind it.
+/// Makes an update durable, again and again as long as the line lives: what is not acknowledged comes again with the next login
+/// only, and what the crate acknowledges itself never. One that can never be durable is dropped, with a line in the log: WhatsApp
+/// would bring it for weeks, and nothing behind it.
 pub(crate) async fn tell(inner: &Inner, update: Update) -> Result<(), Error> {
-    match inner.emit.emit(update).await {
-        Err(error) if matches!(error.kind, Kind::Invalid | Kind::TooLarge) => {
-            tracing::error!(instance = %inner.instance, %error, "something that came in cannot be stored");
-            Ok(())
+    loop {
+        match inner.emit.emit(update.clone()).await {
+            Err(error) if matches!(error.kind, Kind::Invalid | Kind::TooLarge) => {
+                tracing::error!(instance = %inner.instance, %error, "something that came in cannot be stored");
+                return Ok(());
+            }
+            Err(error) if error.is_temporary() && !inner.ended.is_cancelled() => {
+                tokio::select! {
+                    () = tokio::time::sleep(AGAIN_AFTER) => {}
+                    () = inner.ended.cancelled() => return Err(error),
+                }
+            }
+            told => return told,
         }
-        told => told,
     }
 }

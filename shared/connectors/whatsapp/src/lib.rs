@@ -9,6 +9,7 @@
 //!
 //! What must not live here: anything about other platforms; stores beyond `SessionStore`.
 
+mod account;
 mod acks;
 mod asks;
 mod events;

@@ -10,7 +10,6 @@
 //! the second.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -32,6 +31,7 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
 };
+use tokio_util::sync::CancellationToken;
 use url::Url;
 use whatsapp_rust::{
     CacheConfig, Client, TokioRuntime,
@@ -41,17 +41,16 @@ use whatsapp_rust::{
 };
 
 use crate::{
+    account::{Accounts, OfAccount},
     acks::Acks,
     asks, events, history,
-    hook::Hook,
+    hook::{Hook, tell},
     net::{Http, Road, Sockets},
     outgoing,
-    pacing::Pacing,
     people::Pairs,
     recent::Recent,
     store::Store,
     told::{Listener, Told},
-    watched::Watched,
 };
 
 /// How long WhatsApp may take for its first frame.
@@ -77,22 +76,21 @@ pub(crate) struct Inner {
     pub(crate) acks: Arc<Acks>,
     pub(crate) pairs: Pairs,
     pub(crate) recent: Recent,
-    pub(crate) pacing: Pacing,
-    /// When numbers may be looked up again.
-    pub(crate) next_check: tokio::sync::Mutex<Option<tokio::time::Instant>>,
-    pub(crate) watched: Watched,
+    pub(crate) account: Arc<OfAccount>,
+    /// When the account was paired, in seconds since 1970.
+    pub(crate) paired: i64,
     /// There may be pieces of history to store.
     pub(crate) pieces: Notify,
     /// How many the crate has handed over, and how many of these are kept.
     pub(crate) handed: Arc<AtomicU64>,
     pub(crate) kept: AtomicU64,
-    /// Sends that failed in themselves, by message.
-    pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// It was up at some time.
     was_up: Arc<AtomicBool>,
     up: AtomicBool,
     /// The login has come to something.
     pub(crate) settled: Notify,
+    /// The line is closed: nothing more is to be told.
+    pub(crate) ended: CancellationToken,
 }
 
 impl Inner {
@@ -110,7 +108,7 @@ impl Inner {
     pub(crate) async fn over(&self, reason: Closed) -> Result<()> {
         self.up.store(false, Ordering::Release);
         self.settled.notify_one();
-        self.emit.emit(Update::Closed { reason }).await
+        tell(self, Update::Closed { reason }).await
     }
 
     pub(crate) fn not_ready(&self) -> Error {
@@ -125,11 +123,12 @@ pub(crate) struct Common {
     pub(crate) media: Media,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) logins: Arc<Semaphore>,
+    pub(crate) accounts: Accounts,
 }
 
 impl Common {
     pub(crate) fn new(settings: Whatsapp, guard: Guard, media: Media, tls: Arc<rustls::ClientConfig>) -> Self {
-        Self { settings, guard, media, tls, logins: Arc::new(Semaphore::new(LOGINS)) }
+        Self { settings, guard, media, tls, logins: Arc::new(Semaphore::new(LOGINS)), accounts: Accounts::default() }
     }
 }
 
@@ -145,6 +144,7 @@ pub(crate) struct WhatsappLine {
 
 impl Drop for WhatsappLine {
     fn drop(&mut self) {
+        self.inner.ended.cancel();
         for task in &self.tasks {
             task.abort();
         }
@@ -175,22 +175,21 @@ impl WhatsappLine {
         let inner = Arc::new(Inner {
             instance: account.instance.clone(),
             settings: common.settings.clone(),
-            pacing: Pacing::new(common.settings.pace, store.paired_at().await?),
-            next_check: tokio::sync::Mutex::default(),
+            account: common.accounts.of(&account.instance, common.settings.pace),
+            paired: store.paired_at().await?,
             store: Arc::clone(&store),
             emit: Arc::clone(&emit),
             media: common.media.clone(),
             acks: Arc::default(),
             pairs: Pairs::default(),
             recent: Recent::default(),
-            watched: Watched::default(),
             pieces: Notify::new(),
             handed: Arc::default(),
             kept: AtomicU64::new(0),
-            failures: Mutex::default(),
             was_up: Arc::clone(&was_up),
             up: AtomicBool::new(false),
             settled: Notify::new(),
+            ended: CancellationToken::new(),
         });
         let sockets = Sockets { road: road.clone(), url: url.clone(), emit, told: told.clone(), was_up };
         let listener =
@@ -286,6 +285,7 @@ impl Line for WhatsappLine {
 
     async fn close(&self) {
         self.inner.up.store(false, Ordering::Release);
+        self.inner.ended.cancel();
         for task in &self.tasks {
             task.abort();
         }

@@ -15,8 +15,6 @@ const DAY: i64 = 86_400;
 
 pub(crate) struct Pacing {
     pace: Option<Pace>,
-    /// When the account was paired, in seconds since 1970.
-    paired: i64,
     bucket: Mutex<Option<Bucket>>,
 }
 
@@ -27,14 +25,14 @@ struct Bucket {
 }
 
 impl Pacing {
-    pub(crate) fn new(pace: Option<Pace>, paired: i64) -> Self {
-        Self { pace, paired, bucket: Mutex::new(None) }
+    pub(crate) fn new(pace: Option<Pace>) -> Self {
+        Self { pace, bucket: Mutex::new(None) }
     }
 
-    /// Takes a place for one message, or says how long to wait for one. `now`: seconds since 1970.
-    pub(crate) fn take(&self, now: i64) -> Result<(), Duration> {
+    /// Takes a place for one message, or says how long to wait for one. `age`: seconds since the account was paired.
+    pub(crate) fn take(&self, age: i64) -> Result<(), Duration> {
         let Some(pace) = self.pace else { return Ok(()) };
-        let size = (f64::from(pace.messages) * warmth(pace.warm_up_days, now - self.paired)).max(1.0);
+        let size = (f64::from(pace.messages) * warmth(pace.warm_up_days, age)).max(1.0);
         let rate = size / pace.window.as_secs_f64();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Instant::now();
@@ -65,7 +63,7 @@ mod tests {
     use super::*;
 
     fn pacing(messages: u32, warm_up_days: u32) -> Pacing {
-        Pacing::new(Some(Pace { messages, window: Duration::from_secs(60), warm_up_days }), 0)
+        Pacing::new(Some(Pace { messages, window: Duration::from_secs(60), warm_up_days }))
     }
 
     #[tokio::test(start_paused = true)]
@@ -87,6 +85,6 @@ mod tests {
         let (new, older) = (pacing(40, 8), pacing(40, 8));
         assert_eq!((0..40).filter(|_| new.take(0).is_ok()).count(), 10);
         assert_eq!((0..40).filter(|_| older.take(4 * DAY).is_ok()).count(), 25);
-        assert!(Pacing::new(None, 0).take(0).is_ok());
+        assert!(Pacing::new(None).take(0).is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! Whose presence somebody wants to know. WhatsApp tells it only to those who asked for it, and who are shown as online themselves;
-//! so it is asked for by contact and for a while, in memory: whoever still wants it after a restart asks again.
+//! so it is asked for by contact and for a while, and again with each login. It is in memory: whoever still wants it after a
+//! restart of the process asks again.
 
 use std::{
     collections::HashMap,
@@ -44,6 +45,12 @@ impl Watched {
         format!("{}/{}", whatsapp_rust::wacore::time::now_millis(), self.told.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// All of them, and when the last of these is over.
+    fn all(&self) -> (Vec<String>, Option<Instant>) {
+        let until = self.until();
+        (until.keys().cloned().collect(), until.values().max().copied())
+    }
+
     /// Whether there is room for it.
     fn add(&self, address: &str) -> bool {
         let mut until = self.until();
@@ -58,29 +65,63 @@ impl Watched {
 /// Watches somebody, or who writes in a group. The account is shown as online as long as anybody is watched.
 pub(crate) async fn ask(inner: &Arc<Inner>, client: &Arc<Client>, address: &str) -> Result<Value> {
     let jid = jid("phone", address)?;
-    if !inner.watched.add(address) {
+    if !inner.account.watched.add(address) {
         return Err(Error::conflict(
             "TOO_MANY_WATCHED",
             format!("At most {MOST} contacts are watched at the same time"),
         ));
     }
+    let first = inner.account.watched.all().0.len() == 1;
     let presence = client.presence();
     presence.set_available().await.map_err(Error::unavailable)?;
     if !address.ends_with("@g.us") {
         presence.subscribe(&jid).await.map_err(Error::unavailable)?;
     }
+    if first {
+        until_nobody(inner, client);
+    }
+    Ok(json!({ "success": true, "seconds": LASTS.as_secs() }))
+}
+
+/// After a login: asks for everybody again who is still watched.
+pub(crate) async fn again(inner: &Arc<Inner>, client: &Arc<Client>) {
+    let (watched, _) = inner.account.watched.all();
+    if watched.is_empty() {
+        return;
+    }
+    let presence = client.presence();
+    let mut asked = presence.set_available().await.is_ok();
+    for address in watched.iter().filter(|address| !address.ends_with("@g.us")) {
+        let Ok(jid) = jid("phone", address) else { continue };
+        asked &= presence.subscribe(&jid).await.is_ok();
+    }
+    if !asked {
+        tracing::debug!(instance = %inner.instance, "not everybody who is watched was asked for again");
+    }
+    until_nobody(inner, client);
+}
+
+/// Shows the account as online no longer once nobody is watched, as long as this line lives.
+fn until_nobody(inner: &Arc<Inner>, client: &Arc<Client>) {
     let (inner, client) = (Arc::downgrade(inner), Arc::downgrade(client));
     tokio::spawn(async move {
-        tokio::time::sleep(LASTS + Duration::from_secs(1)).await;
-        let (Some(inner), Some(client)) = (inner.upgrade(), client.upgrade()) else { return };
-        if inner.is_up()
-            && inner.watched.until().is_empty()
-            && let Err(error) = client.presence().set_unavailable().await
+        while let (Some(inner), Some(client)) = (inner.upgrade(), client.upgrade())
+            && !inner.ended.is_cancelled()
         {
-            tracing::debug!(instance = %inner.instance, %error, "the account is still shown as online");
+            let Some(last) = inner.account.watched.all().1 else {
+                if let Err(error) = client.presence().set_unavailable().await {
+                    tracing::debug!(instance = %inner.instance, %error, "the account is still shown as online");
+                }
+                return;
+            };
+            let ended = inner.ended.clone();
+            drop((inner, client));
+            tokio::select! {
+                () = tokio::time::sleep_until((last + Duration::from_secs(1)).into()) => {}
+                () = ended.cancelled() => return,
+            }
         }
     });
-    Ok(json!({ "success": true, "seconds": LASTS.as_secs() }))
 }
 
 #[cfg(test)]

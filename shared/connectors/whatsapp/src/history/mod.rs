@@ -40,17 +40,18 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const KEPT_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Keeps a piece, until it is stored. As long as the line lives it is tried again.
+/// Keeps a piece, until it is stored. As long as the line lives its writing is tried again.
 pub(crate) async fn keep(inner: &Inner, history: &LazyHistorySync) -> Result<()> {
-    let kept = loop {
-        match inner.store.keep_piece(history.compressed_bytes(), history.progress()).await {
-            Err(error) if error.is_temporary() && inner.is_up() => tokio::time::sleep(AGAIN_AFTER).await,
-            kept => break kept,
+    inner.store.keep_piece(history.compressed_bytes(), history.progress())?;
+    while let Err(error) = inner.store.flush().await {
+        if !error.is_temporary() || inner.ended.is_cancelled() {
+            return Err(error);
         }
-    };
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
     inner.kept.fetch_add(1, Ordering::AcqRel);
     inner.pieces.notify_one();
-    kept
+    Ok(())
 }
 
 /// Whether a message of the phone announces a piece. What it says of it is not left in it: the crate has taken that out.
@@ -145,9 +146,10 @@ impl<'a> Import<'a> {
                 self.meet(who, name, false).await?;
             }
         }
-        self.tell_contacts().await?;
         if self.looked > 0 || self.piece.at.page > 0 {
             self.tell_page(true).await?;
+        } else {
+            self.tell_contacts().await?;
         }
         tracing::info!(instance = %self.inner.instance, conversations = number, pages = self.piece.at.page,
             progress = self.piece.progress, "a piece of history was stored");
@@ -219,13 +221,9 @@ impl<'a> Import<'a> {
             progress: self.piece.progress.and_then(|progress| u8::try_from(progress.min(100)).ok()),
             ends,
         };
-        let update = Update::History(Box::new(page));
-        while let Err(error) = tell(self.inner, update.clone()).await {
-            if !error.is_temporary() || !self.inner.is_up() {
-                return Err(error);
-            }
-            tokio::time::sleep(AGAIN_AFTER).await;
-        }
+        // Whom the page is about first: behind it the piece goes on.
+        self.tell_contacts().await?;
+        tell(self.inner, Update::History(Box::new(page))).await?;
         self.looked = 0;
         self.piece.at.page += 1;
         Ok(())
@@ -249,6 +247,8 @@ impl<'a> Import<'a> {
         if self.contacts.is_empty() {
             return Ok(());
         }
-        tell(self.inner, Update::Contacts(std::mem::take(&mut self.contacts))).await
+        tell(self.inner, Update::Contacts(self.contacts.clone())).await?;
+        self.contacts.clear();
+        Ok(())
     }
 }

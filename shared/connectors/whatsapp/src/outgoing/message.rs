@@ -1,10 +1,11 @@
 //! Content as a message of WhatsApp.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use std::sync::Arc;
+
 use shared::{
     address::{self, Platform},
     connector::{About, Outgoing},
+    crypto,
     domain::content::{Content, MediaKind},
 };
 use whatsapp_rust::{
@@ -15,14 +16,14 @@ use whatsapp_rust::{
     waproto::whatsapp::{self as wa, message::protocol_message::Type},
 };
 
-use super::{Trouble, media as files, reason};
+use super::{Trouble, reason};
 use crate::{line::Inner, people, store::Poll};
 
 /// The message for this send; media are uploaded on the way.
-pub(super) async fn build(inner: &Inner, client: &Client, outgoing: &Outgoing) -> Result<wa::Message, Trouble> {
+pub(super) async fn build(inner: &Inner, client: &Arc<Client>, outgoing: &Outgoing) -> Result<wa::Message, Trouble> {
     let message = match &outgoing.content {
         Content::Media { media_kind, media } => {
-            let upload = files::upload(inner, client, *media_kind, &media.media_id).await?;
+            let upload = inner.account.uploads.of(inner, client, *media_kind, &media.media_id).await?;
             with_media(*media_kind, upload, &media.mime, media.filename.clone(), media.caption.clone())
         }
         content => plain(content, outgoing, &own(client))?,
@@ -253,10 +254,7 @@ fn with_media(
 
 /// A secret of 32 bytes that follows from a key and the id of a message.
 pub(crate) fn secret(key: &[u8; 32], id: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(b"message secret/");
-    mac.update(id.as_bytes());
-    mac.finalize().into_bytes().to_vec()
+    crypto::hmac(key, &["message secret", id]).to_vec()
 }
 
 /// Who is meant by a number or an address, for whoever asks the platform.

@@ -17,7 +17,10 @@ use shared::connector::{Outgoing, Sent};
 use tokio::time::timeout;
 use whatsapp_rust::{Client, ClientError, IqError, Jid, SendError, SendOptions};
 
-pub(crate) use self::message::{jid, secret};
+pub(crate) use self::{
+    media::Uploads,
+    message::{jid, secret},
+};
 use crate::{acks::Answer, line::Inner, people};
 
 /// How long WhatsApp may take to acknowledge what was written.
@@ -45,6 +48,8 @@ mod reason {
 enum Trouble {
     /// For good.
     Refused(String),
+    /// Not yet.
+    Later(Duration),
     /// Perhaps at another time.
     Failed(anyhow::Error),
     NoLine,
@@ -58,27 +63,25 @@ impl Trouble {
 
 pub(crate) async fn send(inner: &Inner, client: &Arc<Client>, outgoing: &Outgoing) -> Sent {
     let Some(to) = people::jid(&outgoing.to) else { return Sent::Rejected { reason: reason::INVALID.to_owned() } };
-    if let Some(sent) = place(inner).await {
-        return sent;
-    }
     match attempt(inner, client, &to, outgoing).await {
         Ok(Answer::Taken(at)) => Sent::Accepted { id: None, at },
         Ok(Answer::Refused(code)) => refused(&code),
         Err(Trouble::Refused(reason)) => Sent::Rejected { reason },
+        Err(Trouble::Later(after)) => Sent::Later { after },
         Err(Trouble::NoLine) => Sent::NoLine,
         Err(Trouble::Failed(error)) => failed(inner, outgoing, &error),
     }
 }
 
 /// Waits for a place in the account's pace, if it is near.
-async fn place(inner: &Inner) -> Option<Sent> {
-    let now = whatsapp_rust::wacore::time::now_secs;
-    match inner.pacing.take(now()) {
-        Ok(()) => None,
-        Err(after) if after > PLACE => Some(Sent::Later { after }),
+async fn place(inner: &Inner) -> Result<(), Trouble> {
+    let take = || inner.account.pacing.take(whatsapp_rust::wacore::time::now_secs() - inner.paired);
+    match take() {
+        Ok(()) => Ok(()),
+        Err(after) if after > PLACE => Err(Trouble::Later(after)),
         Err(after) => {
             tokio::time::sleep(after).await;
-            inner.pacing.take(now()).err().map(|after| Sent::Later { after })
+            take().map_err(Trouble::Later)
         }
     }
 }
@@ -86,6 +89,8 @@ async fn place(inner: &Inner) -> Option<Sent> {
 async fn attempt(inner: &Inner, client: &Arc<Client>, to: &Jid, outgoing: &Outgoing) -> Result<Answer, Trouble> {
     reachable(client, to).await?;
     let message = message::build(inner, client, outgoing).await?;
+    // Only what can go out now costs a place.
+    place(inner).await?;
     type_for(client, to, outgoing.typing_ms).await;
     let answer = inner.acks.expect(&outgoing.id);
     let options = SendOptions::default().with_message_id(outgoing.id.as_str());
@@ -154,7 +159,7 @@ fn trouble(error: SendError) -> Trouble {
 
 /// An attempt that failed in itself is made again, but not for ever.
 fn failed(inner: &Inner, outgoing: &Outgoing, error: &anyhow::Error) -> Sent {
-    let mut failures = inner.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = inner.account.failures.lock().unwrap_or_else(PoisonError::into_inner);
     if !inner.is_up() {
         return Sent::NoLine;
     }

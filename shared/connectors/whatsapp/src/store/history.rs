@@ -51,8 +51,8 @@ impl Piece {
 }
 
 impl Store {
-    /// Keeps a piece; it is durable when this returns. The head comes last, so that what has one is complete.
-    pub(crate) async fn keep_piece(&self, compressed: &Bytes, progress: Option<u32>) -> Result<()> {
+    /// Keeps a piece; it is durable with the next [`Store::flush`]. The head comes last, so that what has one is complete.
+    pub(crate) fn keep_piece(&self, compressed: &Bytes, progress: Option<u32>) -> Result<()> {
         let tail = hex::encode(&crypto::random()?[..4]);
         let mut piece = Piece {
             id: format!("{:010}{tail}", now()),
@@ -68,7 +68,7 @@ impl Store {
             piece.parts += 1;
         }
         self.journal.set(piece.head(), Some(codec::encode(&piece)), piece.until());
-        self.journal.flush().await
+        Ok(())
     }
 
     /// The oldest piece that is kept.
