@@ -362,6 +362,12 @@ pub enum Update {
     },
     Happened(Box<Happening>),
     History(Box<HistoryPage>),
+    /// The platform lets the account do less than others for a while. `reason` is a word such as `reachout_timelock`.
+    Restricted {
+        reason: &'static str,
+        /// When it is over, where the platform says so.
+        until: Option<Millis>,
+    },
 }
 
 /// What a connector needs to know of its account.

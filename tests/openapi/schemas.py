@@ -219,6 +219,8 @@ SCHEMAS = {
         "lastSeenAt?": null(TIME),
         "lagMs?": d(null(INT), "Milliseconds since the last sign of life."),
         "reason?": null(STR),
+        "restriction?": d(obj({"reason": one_of("banned", "reachout_timelock"), "since": TIME, "until": null(TIME)}),
+                          "What the platform does not let the account do for a while; `until` is `null` where it does not say."),
     }),
     "Instance": obj(INSTANCE),
     "NewInstance": obj({**INSTANCE, "webhookSecret?": d(STR, "Shown this once, if none was given: one was generated.")}),
@@ -330,7 +332,7 @@ SCHEMAS = {
     }),
     "EventType": one_of(
         "message_received", "message_sent", "message_status", "connection_opened", "connection_closed", "qr_received", "limit_exceeded",
-        "message_queued", "message_edited", "message_revoked", "message_reaction", "contacts_updated", "call_received", "call_ended", "group_updated", "presence_updated", "history_synced", "owner_changed", "job_finished",
+        "message_queued", "message_edited", "message_revoked", "message_reaction", "contacts_updated", "call_received", "call_ended", "group_updated", "presence_updated", "history_synced", "account_restricted", "owner_changed", "job_finished",
         "forwarded_message",
     ),
     "Events": obj({"events": arr(ref("Event")), "nextCursor": d(STR, "The next `after`; also when nothing came."), "hasMore": BOOL}),

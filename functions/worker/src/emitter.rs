@@ -122,6 +122,7 @@ impl Emitter {
             Update::SameChat { address, also } => owner.same_chat(address, also).await,
             Update::Happened(happening) => owner.happened(happening).await,
             Update::History(page) => owner.history(page).await.map(drop),
+            Update::Restricted { reason, until } => owner.restricted(reason, *until).await,
             Update::Qr { .. }
             | Update::PairingExpired
             | Update::PairingRefused { .. }
@@ -170,7 +171,8 @@ impl Emit for Emitter {
             | Update::Contacts(_)
             | Update::SameChat { .. }
             | Update::Happened(_)
-            | Update::History(_) => self.fact(&update).await,
+            | Update::History(_)
+            | Update::Restricted { .. } => self.fact(&update).await,
         }
     }
 

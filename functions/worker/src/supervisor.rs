@@ -303,7 +303,8 @@ impl Supervisor {
             | Update::Contacts(_)
             | Update::SameChat { .. }
             | Update::Happened(_)
-            | Update::History(_) => Err(Error::internal("facts do not go through the supervisor").into()),
+            | Update::History(_)
+            | Update::Restricted { .. } => Err(Error::internal("facts do not go through the supervisor").into()),
         };
         if let Err(error) = port.check(result) {
             return (Err(error.into()), false);

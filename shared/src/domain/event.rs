@@ -52,6 +52,8 @@ pub enum Kind {
     PresenceUpdated,
     /// Messages from before the account was linked were stored: a page of them. Never sent to webhooks.
     HistorySynced,
+    /// The platform lets the account do less than others for a while: `reason`, and `until` when, or null.
+    AccountRestricted,
     /// Another worker, or the same one after a restart, has taken the instance over.
     OwnerChanged,
     JobFinished,
@@ -79,6 +81,7 @@ impl Kind {
         Self::GroupUpdated,
         Self::PresenceUpdated,
         Self::HistorySynced,
+        Self::AccountRestricted,
         Self::OwnerChanged,
         Self::JobFinished,
         Self::ForwardedMessage,
@@ -103,6 +106,7 @@ impl Kind {
             Self::GroupUpdated => "group_updated",
             Self::PresenceUpdated => "presence_updated",
             Self::HistorySynced => "history_synced",
+            Self::AccountRestricted => "account_restricted",
             Self::OwnerChanged => "owner_changed",
             Self::JobFinished => "job_finished",
             Self::ForwardedMessage => "forwarded_message",

@@ -163,6 +163,26 @@ pub struct Instance {
     /// How far the messages from before it was linked are stored, once some were handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_sync: Option<HistorySync>,
+    /// What the platform does not let the account do for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restriction: Option<Restriction>,
+}
+
+/// Why an account may do less than others: `banned` (it does not get in), `reachout_timelock` (it may not write to strangers).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restriction {
+    pub reason: String,
+    pub since: Millis,
+    /// When it is over. Where the platform does not say, it counts until the next login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
+}
+
+impl Restriction {
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
 }
 
 /// Messages from before the account was linked, as far as they are stored.
@@ -199,14 +219,19 @@ impl Instance {
     /// The `connectionStatus` of seed 001, with our additions.
     pub fn connection_status(&self, now: Millis) -> Value {
         let lag = self.last_seen_at.filter(|_| self.ready()).map(|seen| (now.0 - seen.0).max(0));
-        serde_json::json!({
+        let mut status = serde_json::json!({
             "ready": self.ready(),
             "status": self.status.name(),
             "hasQr": self.qr.is_some(),
             "lastSeenAt": self.last_seen_at.map(Millis::iso),
             "lagMs": lag,
             "reason": self.reason,
-        })
+        });
+        if let Some(Restriction { reason, since, until }) = self.restriction.as_ref().filter(|it| !it.is_over(now)) {
+            status["restriction"] =
+                serde_json::json!({ "reason": reason, "since": since.iso(), "until": until.map(Millis::iso) });
+        }
+        status
     }
 }
 

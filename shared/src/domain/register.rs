@@ -63,6 +63,7 @@ pub fn row(app: &App, new: New) -> Instance {
         qr: None,
         last_seen_at: None,
         history_sync: None,
+        restriction: None,
     }
 }
 

@@ -11,6 +11,11 @@ async fn closed(instance: &Instance, reason: &str) -> Value {
     instance.wait_event(reason, |event| event["type"] == "connection_closed" && event["data"]["reason"] == reason).await
 }
 
+/// What the account may not do for a while.
+async fn restriction(instance: &Instance) -> Value {
+    instance.get("").await["connectionStatus"]["restriction"].clone()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_links_as_a_qr_does() {
     let whatsapp = Whatsapp::start();
@@ -90,16 +95,51 @@ async fn replaced_and_banned_are_told_apart_and_wait_for_a_person() {
     stage.own.does("ban", &json!({"reason": 402, "code": 101, "expire": 3600})).await;
     stage.instance.wait_status("error").await;
     assert_eq!(closed(&stage.instance, "banned").await["data"]["willReconnect"], false);
+    let restricted = stage.instance.wait_event("a ban", |event| event["type"] == "account_restricted").await;
+    assert_eq!(restricted["data"]["reason"], "banned");
+    assert_eq!(restriction(&stage.instance).await["until"], restricted["data"]["until"]);
     stage.whatsapp.ask(Method::DELETE, &format!("/phones/{}/ban", stage.own.number), None).await;
     stage.instance.client.order(&stage.instance.at("/reconnect")).await.expect(200);
     stage.instance.wait_status("connected").await;
+    assert_eq!(restriction(&stage.instance).await, Value::Null);
     assert_eq!(stage.tells("/send", json!({"message": "back"})).await["text"], "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_it_may_not_write_to_strangers_it_does_not_try_again() {
+    let stage = Stage::set().await;
+    let locked = stage.own.does("time-lock", &json!({"seconds": 3600})).await;
+    let cold = async || {
+        let body = json!({"phone": stage.other.number, "message": "cold"});
+        stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned()
+    };
+    for _ in 0..3 {
+        let sent = cold().await;
+        let failed = stage.instance.wait_event("failed", |event| {
+            event["data"]["messageId"] == sent.as_str() && event["data"]["status"] == "failed"
+        });
+        assert_eq!(failed.await["data"]["reason"], "reachout_timelock");
+    }
+    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    assert_eq!(stats["refusedMessages"], 1, "WhatsApp was asked once");
+    let is_told = |event: &Value| event["type"] == "account_restricted";
+    let told = stage.instance.wait_event("the time-lock", is_told).await;
+    assert_eq!(told["data"]["reason"], "reachout_timelock");
+    let until = told["data"]["until"].as_str().expect("WhatsApp says when it is over");
+    let until = chrono::DateTime::parse_from_rfc3339(until).expect("a time");
+    assert_eq!(Some(until.timestamp()), locked["until"].as_i64());
+    assert_eq!(restriction(&stage.instance).await["reason"], "reachout_timelock");
+    assert_eq!(stage.instance.get("").await["connectionStatus"]["ready"], true, "everything else works");
+    // Who writes is no stranger.
+    stage.hears(&json!({"text": "hello"})).await;
+    assert_eq!(stage.tells("/send", json!({"message": "welcome"})).await["text"], "welcome");
+    assert_eq!(stage.instance.events().await.iter().filter(|event| is_told(event)).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
     let stage = Stage::set().await;
-    for (error, reason) in [(463, "reachout_timelock"), (479, "refused_479")] {
+    for (error, reason) in [(479, "refused_479"), (463, "reachout_timelock")] {
         stage.own.does("refuse", &json!({"error": error, "count": 1})).await;
         let body = json!({"phone": stage.other.number, "message": "cold"});
         let sent = stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned();

@@ -128,6 +128,7 @@ impl Bed {
             qr: None,
             last_seen_at: None,
             history_sync: None,
+            restriction: None,
         };
         let start = Command::new(instance.id.clone(), Action::Start);
         let unit = Unit {

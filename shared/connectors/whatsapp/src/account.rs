@@ -8,7 +8,7 @@ use std::{
 use shared::{config::Pace, id::InstanceId};
 use tokio::time::Instant;
 
-use crate::{outgoing::Uploads, pacing::Pacing, watched::Watched};
+use crate::{outgoing::Uploads, pacing::Pacing, timelock::TimeLock, watched::Watched};
 
 /// Accounts that are remembered before those without a line are forgotten.
 const REMEMBERED: usize = 2048;
@@ -21,6 +21,7 @@ pub(crate) struct OfAccount {
     /// Sends that failed in themselves, by message.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     pub(crate) uploads: Uploads,
+    pub(crate) time_lock: TimeLock,
 }
 
 /// The accounts of a worker.
@@ -40,6 +41,7 @@ impl Accounts {
                 watched: Watched::default(),
                 failures: Mutex::default(),
                 uploads: Uploads::default(),
+                time_lock: TimeLock::default(),
             })
         };
         Arc::clone(all.entry(instance.clone()).or_insert_with(new))

@@ -12,6 +12,7 @@ use whatsapp_rust::{
     Client, Jid,
     wacore::{
         stanza::groups::GroupNotificationAction,
+        time::now_millis,
         types::{
             events::{self, ConnectFailureReason, Event},
             presence::ReceiptType,
@@ -67,6 +68,8 @@ async fn happened(inner: &Arc<Inner>, client: &Arc<Client>, event: &Event) -> Re
         Event::StreamReplaced(_) => inner.over(Closed::Replaced).await,
         Event::TemporaryBan(ban) => {
             tracing::warn!(instance = %inner.instance, code = ban.code.code(), "the account is banned for a while");
+            let until = Millis(now_millis() + ban.expire.num_milliseconds());
+            insist(inner, Update::Restricted { reason: Closed::Banned.name(), until: Some(until) }).await;
             inner.over(Closed::Banned).await
         }
         Event::LoggedOut(out) => inner.over(logged_out(out.reason)).await,

@@ -28,6 +28,11 @@ impl InboundDurabilityHook for Hook {
         let mut read = stream::iter(read.collect::<Vec<_>>()).buffered(AT_ONCE);
         while let Some(updates) = read.next().await {
             for update in updates {
+                if let Update::Received(incoming) = &update
+                    && !incoming.from_me
+                {
+                    self.inner.account.time_lock.met(&incoming.chat);
+                }
                 tell(&self.inner, update).await?;
             }
         }

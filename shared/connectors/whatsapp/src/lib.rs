@@ -25,6 +25,7 @@ mod pacing;
 mod people;
 mod recent;
 mod store;
+mod timelock;
 mod told;
 mod watched;
 

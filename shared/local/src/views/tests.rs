@@ -132,6 +132,7 @@ impl Home {
             qr: Some(Qr { code: format!("{HUSH} code"), at: NOON }),
             last_seen_at: None,
             history_sync: None,
+            restriction: None,
             id,
         }
     }

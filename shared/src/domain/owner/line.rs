@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Owner, author::Settle};
+use super::{Owner, author::Settle, restricted::ends_with_a_login};
 use crate::{
     address::{self, Platform},
     app::App,
@@ -48,6 +48,7 @@ impl Owner {
     pub async fn opened(&self, own: &str, aliases: &[String], name: &str) -> Result<(), CommitError> {
         let now = self.app.clock.now();
         let instance = self.instance();
+        let free = ends_with_a_login(&instance, now);
         let change = status(now, Status::Connected, None)
             .set("address", own)
             .set("aliases", aliases)
@@ -55,6 +56,7 @@ impl Owner {
             .set("paired", true)
             .set("lastSeenAt", now.0)
             .remove("qr");
+        let change = if free { change.remove("restriction") } else { change };
         let mut writes = Vec::new();
         let keys = address_keys(&self.app, &instance, Some(own), aliases);
         let old = address_keys(&self.app, &instance, instance.address.as_deref(), &instance.aliases);
@@ -73,6 +75,9 @@ impl Owner {
             instance.paired = true;
             instance.last_seen_at = Some(now);
             instance.qr = None;
+            if free {
+                instance.restriction = None;
+            }
         });
         Ok(())
     }
@@ -175,7 +180,7 @@ impl Owner {
         Ok(())
     }
 
-    fn entry(&self, kind: Kind, data: Value) -> NewEntry {
+    pub(super) fn entry(&self, kind: Kind, data: Value) -> NewEntry {
         let mut entry = event::entry(kind, format!("line/{}", self.app.ids.ulid()), self.app.clock.now());
         entry.data = data;
         entry

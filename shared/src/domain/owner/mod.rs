@@ -22,6 +22,7 @@ mod outcome;
 mod receipts;
 mod reported;
 mod reports;
+mod restricted;
 mod session;
 
 use std::{

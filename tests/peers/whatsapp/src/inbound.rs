@@ -64,6 +64,9 @@ fn refusal(state: &mut State, origin: &Origin<'_>) -> Option<u16> {
     if to_others && let Some(error) = state.phones.get_mut(origin.pn).and_then(|phone| phone.refusals.pop_front()) {
         return Some(error);
     }
+    if is_locked_out(state, origin) {
+        return Some(463);
+    }
     match origin.chat.server {
         Server::Group => match state.groups.get(origin.chat.user.as_str()) {
             None => Some(404),
@@ -77,6 +80,18 @@ fn refusal(state: &mut State, origin: &Origin<'_>) -> Option<u16> {
         }
         _ => None,
     }
+}
+
+/// Whether this goes to a stranger, one whose phone has never written to the author, while the author may write to none.
+fn is_locked_out(state: &State, origin: &Origin<'_>) -> bool {
+    let Some(author) = state.phones.get(origin.pn) else { return false };
+    let target = match origin.chat.server {
+        Server::Pn | Server::Lid => state.pn_of(&origin.chat).and_then(|pn| state.phones.get(&pn)),
+        _ => None,
+    };
+    let is_author = |to: &Jid| to.user == author.pn || to.user == author.lid;
+    author.time_lock.is_some_and(|until| until > now_secs())
+        && target.is_some_and(|target| target.pn != author.pn && !target.sent.iter().any(|sent| is_author(&sent.to)))
 }
 
 fn acknowledge(state: &State, conn: ConnId, origin: &Origin<'_>, error: Option<u16>) {

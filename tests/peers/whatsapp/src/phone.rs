@@ -155,6 +155,8 @@ pub(crate) struct Phone {
     pub(crate) sent: VecDeque<Sent>,
     /// Errors for the next messages that this account's devices send.
     pub(crate) refusals: VecDeque<u16>,
+    /// Until then it may not write to strangers (error 463), in seconds since 1970.
+    pub(crate) time_lock: Option<u64>,
     /// (chat, id) of every message that this account's devices sent.
     pub(crate) ids_seen: HashSet<(String, String)>,
     /// Devices that know this phone's sender key of a group.
@@ -192,6 +194,7 @@ impl Phone {
             states_seen: VecDeque::new(),
             sent: VecDeque::new(),
             refusals: VecDeque::new(),
+            time_lock: None,
             ids_seen: HashSet::new(),
             key_holders: HashMap::new(),
             ban: None,

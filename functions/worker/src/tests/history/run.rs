@@ -166,6 +166,7 @@ fn instance_row(shard: u16) -> Instance {
         qr: None,
         last_seen_at: None,
         history_sync: None,
+        restriction: None,
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::{
     media::Uploads,
     message::{jid, secret},
 };
-use crate::{acks::Answer, line::Inner, people};
+use crate::{acks::Answer, line::Inner, people, timelock};
 
 /// How long WhatsApp may take to acknowledge what was written.
 const ACK: Duration = Duration::from_secs(20);
@@ -32,8 +32,8 @@ const FAILURES: u32 = 5;
 
 /// Why a message was refused, in words that programs can compare (`failed` with this reason).
 mod reason {
-    /// WhatsApp does not let this account write to strangers for a while. Repeating makes it longer.
-    pub(super) const TIME_LOCK: &str = "reachout_timelock";
+    pub(super) use crate::timelock::REASON as TIME_LOCK;
+
     pub(super) const NOT_ON_WHATSAPP: &str = "not_on_whatsapp";
     pub(super) const CAPPED: &str = "new_chats_capped";
     pub(super) const NOT_IN_GROUP: &str = "not_in_group";
@@ -61,11 +61,19 @@ impl Trouble {
     }
 }
 
-pub(crate) async fn send(inner: &Inner, client: &Arc<Client>, outgoing: &Outgoing) -> Sent {
+pub(crate) async fn send(inner: &Arc<Inner>, client: &Arc<Client>, outgoing: &Outgoing) -> Sent {
     let Some(to) = people::jid(&outgoing.to) else { return Sent::Rejected { reason: reason::INVALID.to_owned() } };
+    if inner.account.time_lock.refuses(&outgoing.to) {
+        return Sent::Rejected { reason: reason::TIME_LOCK.to_owned() };
+    }
     match attempt(inner, client, &to, outgoing).await {
         Ok(Answer::Taken(at)) => Sent::Accepted { id: None, at },
-        Ok(Answer::Refused(code)) => refused(&code),
+        Ok(Answer::Refused(code)) => {
+            if code == "463" {
+                timelock::refused(inner, client, &outgoing.to);
+            }
+            refused(&code)
+        }
         Err(Trouble::Refused(reason)) => Sent::Rejected { reason },
         Err(Trouble::Later(after)) => Sent::Later { after },
         Err(Trouble::NoLine) => Sent::NoLine,

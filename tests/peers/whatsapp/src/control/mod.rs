@@ -35,6 +35,7 @@ fn router(world: Shared) -> Router {
         .route("/phones/{phone}/stream-error", post(phones::post_stream_error))
         .route("/phones/{phone}/ban", post(phones::post_ban).delete(phones::delete_ban))
         .route("/phones/{phone}/refuse", post(phones::post_refuse))
+        .route("/phones/{phone}/time-lock", post(phones::post_time_lock))
         .route("/phones/{phone}/contacts", post(phones::post_contacts))
         .route("/phones/{phone}/picture", post(phones::post_picture))
         .route("/phones/{phone}/history", post(phones::post_history))

@@ -15,6 +15,7 @@ use wacore_libsignal::protocol::KeyPair;
 
 use super::{Refused, Reply};
 use crate::app_state::Change;
+use crate::clock::now_secs;
 use crate::device::Stage;
 use crate::history::{self, Portion};
 use crate::phone::{Addressing, AutoReceipts, Ban, Phone};
@@ -310,6 +311,22 @@ pub(crate) async fn post_refuse(
     }
     refusals.extend(std::iter::repeat_n(refuse.error, refuse.count));
     Ok(Json(json!({ "left": refusals.len() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimeLock {
+    seconds: u64,
+}
+
+pub(crate) async fn post_time_lock(
+    Shares(world): Shares<Shared>,
+    Path(phone): Path<String>,
+    Json(lock): Json<TimeLock>,
+) -> Reply<Json<Value>> {
+    let until = (lock.seconds > 0).then(|| now_secs() + lock.seconds);
+    existing_mut(&mut world.state(), &phone)?.time_lock = until;
+    Ok(Json(json!({ "until": until })))
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@
 
 mod groups;
 mod keys;
+mod mex;
 mod usync;
 
 pub(crate) use usync::key_index_list;
@@ -132,6 +133,7 @@ fn answer(world: &Shared, state: &mut State, asker: Asker<'_>, node: &Node) -> O
         "privacy" => privacy(child, child_tag, is_set),
         "status" => status(state, asker, node, child, is_set),
         "w:profile:picture" => picture(state, asker, node, is_set),
+        "w:mex" => return mex::answer(state, asker, child?),
         "md" if child_tag == "remove-companion-device" => Ok(Vec::new()),
         "disappearing_mode" | "w:biz" | "tos" | "w:web" | "urn:xmpp:whatsapp:account" => Ok(Vec::new()),
         _ => return None,
