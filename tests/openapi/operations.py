@@ -106,7 +106,7 @@ op(f"POST {INSTANCE}/session/import", "import_session", "Connect with an exporte
    description="The body is the file: at most 16 MiB, behind API Gateway 4.4 MB. Needs no QR code; a pairing that is under way is stopped.")
 op(f"GET {INSTANCE}/qr", "get_qr", "The QR code to scan", tag="instances", scope="instances:manage", answer=ref("QrCode"),
    query=[q("format", one_of("json", "png", "svg"), "Default: by the `Accept` header, else json.")],
-   more={200: {"image/png": {}, "image/svg+xml": {}}, 202: ("There is none yet.", ref("Generating"))}, refuses={409: "`ALREADY_CONNECTED`."})
+   more={200: {"image/png": {}, "image/svg+xml": {}}, 202: ("There is none yet.", ref("Generating"))}, refuses={409: "`ALREADY_CONNECTED`; `NOT_PAIRING`: none comes until somebody reconnects it."})
 op(f"POST {INSTANCE}/pairing-code", "create_pairing_code", "Pair by a code instead of a QR code", tag="instances", scope="instances:manage",
    body=obj({"phone": PHONE}), example={"phone": "79001234567"}, answer=obj({"code": STR}), later=True, refuses={409: "`ALREADY_CONNECTED`."})
 op(f"GET {INSTANCE}/capabilities", "get_capabilities", "What the instance's platform can do", tag="instances", answer=ref("Capabilities"))

@@ -122,6 +122,7 @@ impl Bed {
             proxy: None,
             limits: None,
             watched_until: None,
+            reconnect_asked_at: None,
             imported_by: None,
             deleting: false,
             epoch: 0,
