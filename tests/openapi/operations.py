@@ -174,7 +174,7 @@ op(f"GET {WHATSAPP}/contacts", "list_contacts", "Contacts and groups of the acco
    answer=ref("Contacts"), headers={"X-Next-Cursor": "Leads to the next page; missing at the end."})
 op(f"POST {WHATSAPP}/logout", "logout", "Log out of WhatsApp", tag="whatsapp", scope="instances:manage", answer=ref("Success"))
 op(f"POST {WHATSAPP}/read", "mark_read", "Tell that messages were read", scope="messages:send",
-   body=obj({"phone": PHONE, "messageIds?": {"type": "array", "items": STR, "maxItems": 500}, "typing?": {"type": "boolean", "default": False, "description": "Transport `cloud`: also show that an answer is being written."}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
+   body=obj({"phone": PHONE, "messageIds?": {"type": "array", "items": STR, "maxItems": 500}, "typing?": {"type": "boolean", "default": False, "description": "Also show that an answer is being written."}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
 op(f"POST {WHATSAPP}/typing", "set_typing", "Show that one is typing", scope="messages:send",
    body=obj({"phone": PHONE, "on?": {"type": "boolean", "default": True}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
 op(f"POST {WHATSAPP}/presence/subscribe", "watch_presence", "Be told for a while when somebody comes, goes or writes", scope="messages:send",
