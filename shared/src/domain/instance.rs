@@ -390,7 +390,7 @@ mod tests {
     fn instance(changes: &Value) -> Instance {
         let mut row = json!({
             "v": 1, "id": "i", "userId": "u", "platform": "whatsapp", "transport": "web", "mode": "live", "name": "n", "shard": 0,
-            "createdAt": 1, "updatedAt": 1, "webhook": {}, "status": "disconnected", "statusAt": 10,
+            "createdAt": 1, "updatedAt": 1, "webhook": Webhook::default(), "status": "disconnected", "statusAt": 10,
         });
         for (name, value) in changes.as_object().expect("an object") {
             row[name] = value.clone();
