@@ -61,6 +61,8 @@ pub struct Capability {
     pub typing: bool,
     pub groups: bool,
     pub mark_read: bool,
+    /// Media that can be looked at once.
+    pub view_once: bool,
     /// Characters of a text at the most.
     pub max_text: usize,
 }
@@ -105,10 +107,13 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
         typing: true,
         groups: true,
         mark_read: true,
+        view_once: false,
         max_text: 65_536,
     };
     Ok(match (platform, transport) {
-        (Platform::Whatsapp, Transport::Web) => Capability { qr_pairing: true, pairing_code: true, ..base },
+        (Platform::Whatsapp, Transport::Web) => {
+            Capability { qr_pairing: true, pairing_code: true, view_once: true, ..base }
+        }
         // It shows typing only with the receipt of a message that was read (`Request::MarkRead`).
         (Platform::Whatsapp, Transport::Cloud) => Capability {
             message_ids: Ids::Platform,
@@ -146,6 +151,7 @@ pub fn capability(platform: Platform, transport: Transport) -> Result<Capability
             message_id_scope: IdScope::Chat,
             qr_pairing: true,
             sends: SIGNAL,
+            view_once: true,
             ..base
         },
         (Platform::Wecom, Transport::Juhe) => Capability {

@@ -96,17 +96,17 @@ op(f"POST {INSTANCE}/reconnect", "reconnect_instance", "Reconnect", tag="instanc
 op(f"POST {INSTANCE}/logout", "logout_instance", "Log out of the platform", tag="instances", scope="instances:manage", answer=ref("Success"))
 op(f"POST {INSTANCE}/session/export", "export_session", "Export the session into an encrypted file", tag="instances", scope="instances:manage",
    body=obj({"passphrase": d(STR, "Printable ASCII.", minLength=12, maxLength=256)}), example={"passphrase": "correct horse battery staple"}, later=True,
-   more={200: {"application/octet-stream": {}}}, refuses={400: "Also `NOT_SUPPORTED`: an account that is connected with credentials.", 409: "`NOT_PAIRED`: there is no session."},
+   more={200: {"application/octet-stream": {}}}, refuses={400: "Also `NOT_SUPPORTED`: an account that is connected with credentials.", 409: "`NOT_PAIRED`: there is no session.", 413: "`SESSION_TOO_LARGE`: the file would have more than 16 MiB, behind API Gateway 4.4 MB. The instance stays connected."},
    description="Closes the instance, which then waits for `…/reconnect`: to be asked for only if the file was not used. After a 202 repeat the request.")
 op(f"POST {INSTANCE}/session/import", "import_session", "Connect with an exported session", tag="instances", scope="instances:manage",
    body={"type": "string", "contentMediaType": "application/octet-stream"}, answer=ref("Success"), later=True,
    query=[{"name": "X-Session-Passphrase", "in": "header", "required": True, "schema": {**STR, "minLength": 12, "maxLength": 256}}],
    refuses={400: "The file is not whole, or `WRONG_PASSPHRASE`, or `NOT_SUPPORTED`: nothing changes.",
             409: "`ALREADY_PAIRED`: the instance has a session. `OTHER_PLATFORM`: the file is of another platform, transport or mode."},
-   description="The body is the file: at most 16 MiB, behind API Gateway 4.5 MB. Needs no QR code; a pairing that is under way is stopped.")
+   description="The body is the file: at most 16 MiB, behind API Gateway 4.4 MB. Needs no QR code; a pairing that is under way is stopped.")
 op(f"GET {INSTANCE}/qr", "get_qr", "The QR code to scan", tag="instances", scope="instances:manage", answer=ref("QrCode"),
    query=[q("format", one_of("json", "png", "svg"), "Default: by the `Accept` header, else json.")],
-   more={200: {"image/png": {}, "image/svg+xml": {}}, 202: ("There is none yet.", ref("Generating"))}, refuses={409: "`ALREADY_CONNECTED`."})
+   more={200: {"image/png": {}, "image/svg+xml": {}}, 202: ("There is none yet.", ref("Generating"))}, refuses={409: "`ALREADY_CONNECTED`; `NOT_PAIRING`: none comes until somebody reconnects it."})
 op(f"POST {INSTANCE}/pairing-code", "create_pairing_code", "Pair by a code instead of a QR code", tag="instances", scope="instances:manage",
    body=obj({"phone": PHONE}), example={"phone": "79001234567"}, answer=obj({"code": STR}), later=True, refuses={409: "`ALREADY_CONNECTED`."})
 op(f"GET {INSTANCE}/capabilities", "get_capabilities", "What the instance's platform can do", tag="instances", answer=ref("Capabilities"))
@@ -174,7 +174,7 @@ op(f"GET {WHATSAPP}/contacts", "list_contacts", "Contacts and groups of the acco
    answer=ref("Contacts"), headers={"X-Next-Cursor": "Leads to the next page; missing at the end."})
 op(f"POST {WHATSAPP}/logout", "logout", "Log out of WhatsApp", tag="whatsapp", scope="instances:manage", answer=ref("Success"))
 op(f"POST {WHATSAPP}/read", "mark_read", "Tell that messages were read", scope="messages:send",
-   body=obj({"phone": PHONE, "messageIds?": {"type": "array", "items": STR, "maxItems": 500}, "typing?": {"type": "boolean", "default": False, "description": "Transport `cloud`: also show that an answer is being written."}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
+   body=obj({"phone": PHONE, "messageIds?": {"type": "array", "items": STR, "maxItems": 500}, "typing?": {"type": "boolean", "default": False, "description": "Also show that an answer is being written."}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
 op(f"POST {WHATSAPP}/typing", "set_typing", "Show that one is typing", scope="messages:send",
    body=obj({"phone": PHONE, "on?": {"type": "boolean", "default": True}}), example={"phone": "79001234567"}, answer=ref("Success"), **ASKS)
 op(f"POST {WHATSAPP}/presence/subscribe", "watch_presence", "Be told for a while when somebody comes, goes or writes", scope="messages:send",

@@ -240,6 +240,7 @@ SCHEMAS = {
         "typing": BOOL,
         "groups": BOOL,
         "markRead": BOOL,
+        "viewOnce": d(BOOL, "Media that can be looked at once."),
         "maxText": d(INT, "Characters."),
     }),
     "Activity": obj({

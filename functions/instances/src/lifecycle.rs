@@ -27,7 +27,13 @@ const SHORTLY: Duration = Duration::from_secs(5);
 pub(crate) async fn reconnect_instance(State(app): State<AppState>, owned: Owned) -> Answer {
     let Owned { instance, .. } = owned.with(Scope::InstancesManage)?;
     let note = activity::note(&app, &instance.id, Noted::InstanceReconnected, json!({}))?;
-    command(&app, &instance, Action::Reconnect, vec![note]).await?;
+    let asked = Change::default().set("reconnectAskedAt", app.clock.now().0);
+    let asked = Write::update(keys::instance(&instance.id), asked).only_if(Cond::Exists);
+    match command(&app, &instance, Action::Reconnect, vec![asked, note]).await {
+        Ok(()) => {}
+        Err(CommitError::Conflict { which: 0, .. }) => return Err(instance::unknown().into()),
+        Err(error) => return Err(Error::from(error).into()),
+    }
     Ok(axum::Json(json!({ "success": true, "message": format!("Instance {} reconnected", instance.id) })))
 }
 
@@ -70,7 +76,7 @@ pub(crate) async fn delete_instance(State(app): State<AppState>, owned: Owned) -
     })))
 }
 
-async fn command(app: &App, instance: &Instance, action: Action, writes: Vec<Write>) -> shared::Result<()> {
+async fn command(app: &App, instance: &Instance, action: Action, writes: Vec<Write>) -> Result<(), CommitError> {
     let command = Command::new(instance.id.clone(), action);
     let enqueue = vec![job::command_message(instance, &command, &app.ids.ulid())?];
     app.store.commit(Unit { writes, enqueue, ..Unit::default() }).await?;

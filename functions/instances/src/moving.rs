@@ -61,7 +61,7 @@ pub(crate) async fn import_session(
     let Owned { instance, .. } = owned.with(Scope::InstancesManage)?;
     let given = headers.get(PASSPHRASE).map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or_default());
     let passphrase = moving::passphrase(PASSPHRASE, given)?;
-    let file = body::read(request.into_body(), moving::MAX_FILE).await?;
+    let file = body::read(request.into_body(), moving::max_file(&app.config)).await?;
     if file.is_empty() {
         return Err(Error::invalid("file", "file is required: the body is the session file").into());
     }

@@ -11,12 +11,7 @@ use shared::{
     Error,
     app::AppState,
     connector::Request,
-    domain::{
-        access::Scope,
-        compose,
-        instance::{Mode, Status},
-        job,
-    },
+    domain::{access::Scope, compose, instance::Mode, job},
     edge::{Json, Owned, Reject, query::Params},
     qr,
 };
@@ -40,8 +35,7 @@ pub(crate) async fn get_qr(headers: HeaderMap, params: Params, owned: Owned) -> 
             .code("NOT_SUPPORTED")
             .into());
     }
-    let ended = matches!(instance.status, Status::LoggedOut | Status::Error | Status::Disconnected);
-    if instance.qr.is_none() && ended {
+    if instance.qr.is_none() && !instance.will_show_code() {
         let text = "No QR code is being made: reconnect the instance to start pairing";
         return Err(Error::conflict("NOT_PAIRING", text).into());
     }

@@ -36,8 +36,8 @@ pub(crate) struct Read {
     typing: bool,
 }
 
-/// `POST …/read {phone, messageIds?, typing?}` → `{success}`: tells the other side that we read, and with `typing`, on transport
-/// `cloud`, that we are writing an answer.
+/// `POST …/read {phone, messageIds?, typing?}` → `{success}`: tells the other side that we read, and with `typing` that we
+/// are writing an answer.
 pub(crate) async fn mark_read(
     State(app): State<AppState>,
     OwnedWhatsapp(owned): OwnedWhatsapp,

@@ -35,6 +35,11 @@ impl Supervisor {
         if !instance.paired {
             return job::finish(&app, job, Err(moving::not_paired())).await;
         }
+        // While the line is up: a session that nobody could be given stays where it is.
+        let (bytes, most) = (self.port.owner.session_bytes().await?, moving::max_file(&app.config));
+        if bytes > most {
+            return job::finish(&app, job, Err(moving::too_large(most))).await;
+        }
         self.rest().await;
         self.port.check(self.port.owner.exported().await)?;
         let session = self.port.owner.read_session().await?;
@@ -54,7 +59,10 @@ impl Supervisor {
         let outcome = if instance.deleting {
             Err(instance::unknown())
         } else if instance.imported_by.as_ref() == Some(job) && instance.paired {
-            // Before a crash: the start has opened the line.
+            // Before a crash, whose start has opened the line; or before an error that hid that it was written.
+            if self.open.is_none() && !is_moving(instance) {
+                self.connect().await;
+            }
             Ok(done(instance))
         } else if instance.paired {
             Err(moving::already_paired())
@@ -84,10 +92,14 @@ impl Supervisor {
         }
         self.port.check(self.port.owner.imported(job).await)?;
         tracing::info!(instance = %instance.id, rows, "a session was imported");
+        self.connect().await;
+        Ok(Ok(done(instance)))
+    }
+
+    async fn connect(&mut self) {
         self.wanted = true;
         self.backoff.reset();
         self.open_line().await;
-        Ok(Ok(done(instance)))
     }
 
     /// Closes the line, and opens no other.

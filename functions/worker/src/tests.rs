@@ -11,4 +11,5 @@ mod moving;
 mod order;
 mod past;
 mod redelivery;
+mod reports;
 mod traffic;

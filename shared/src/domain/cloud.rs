@@ -173,20 +173,21 @@ fn bare(part: &Value) -> Value {
     json!({ "message": kept.collect::<Doc>(), "contact": null })
 }
 
-/// Queues what the callback holds for this instance. Durable when it returns; how many parts it were.
-pub async fn accept(app: &App, instance: &Instance, credentials: &Credentials, body: &Value) -> Result<usize> {
-    let parts = parts(body, &credentials.phone_number_id);
-    let count = parts.len();
-    let mut groups: Vec<(u32, Vec<Vec<Value>>, usize)> = Vec::new();
+/// Parts that belong together, in batches that a queue takes.
+type Batches = Vec<Vec<Value>>;
+
+/// The parts by group, in their order.
+fn batches(instance: &str, parts: Vec<Part>, group: impl Fn(&str) -> u32) -> Result<Vec<(u32, Batches)>> {
+    let mut groups: Vec<(u32, Batches, usize)> = Vec::new();
     for Part { whose, mut body } in parts {
         let mut bytes = serde_json::to_string(&body)?.len();
         if bytes > MAX_PARTS {
             // Refused, it would come again for a week, and with it all that it came with.
-            tracing::warn!(instance = %instance.id, bytes, "a message is taken without its contents: no queue takes them");
+            tracing::warn!(instance, bytes, "a message is taken without its contents: no queue takes them");
             body = bare(&body);
             bytes = serde_json::to_string(&body)?.len();
         }
-        let group = group(app, instance, &whose);
+        let group = group(&whose);
         let place = groups.iter().position(|(known, ..)| *known == group).unwrap_or_else(|| {
             groups.push((group, vec![Vec::new()], 0));
             groups.len() - 1
@@ -201,8 +202,16 @@ pub async fn accept(app: &App, instance: &Instance, credentials: &Credentials, b
             batch.push(body);
         }
     }
+    Ok(groups.into_iter().map(|(group, batches, _)| (group, batches)).collect())
+}
+
+/// Queues what the callback holds for this instance. Durable when it returns; how many parts it were.
+pub async fn accept(app: &App, instance: &Instance, credentials: &Credentials, body: &Value) -> Result<usize> {
+    let parts = parts(body, &credentials.phone_number_id);
+    let count = parts.len();
+    let groups = batches(instance.id.as_str(), parts, |whose| group(app, instance, whose))?;
     let mut enqueue = Vec::new();
-    for (group, batches, _) in groups {
+    for (group, batches) in groups {
         for parts in batches {
             // The platform repeats what it does not see answered in time: what is queued already need not be queued again.
             let dedup = format!("{}/{}", instance.id, crypto::sha256_hex(serde_json::to_string(&parts)?));
@@ -295,6 +304,43 @@ mod tests {
         assert_eq!(found[3].body["status"]["id"], "wamid.c");
         for junk in [json!(null), json!([]), json!({ "entry": 7 }), json!({ "entry": [{ "changes": [7, null] }] })] {
             assert!(parts(&junk, "7").is_empty(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn what_no_queue_takes_comes_without_its_contents() {
+        let message = json!({
+            "from": "1", "from_user_id": "x".repeat(1024), "id": "wamid.a", "timestamp": "7", "type": "text",
+            "text": { "body": "x".repeat(MAX_PARTS) }, "context": { "id": "wamid.q" },
+        });
+        let part = json!({ "message": message, "contact": { "wa_id": "1", "profile": { "name": "A" } } });
+        let rest =
+            json!({ "message": { "from": "1", "id": "wamid.a", "timestamp": "7", "type": "text" }, "contact": null });
+        assert_eq!(bare(&part), rest, "what says who wrote when, unless it is absurd itself");
+        let found = batches("i", vec![Part { whose: "1".into(), body: part }], |_| 3).expect("are made");
+        assert_eq!(found, [(3, vec![vec![rest]])]);
+        assert_eq!(bare(&json!({ "status": {} })), json!({ "message": {}, "contact": null }));
+    }
+
+    #[test]
+    fn batches_are_as_large_as_a_queue_takes_and_keep_their_order() {
+        let part = |whose: &str, id: usize| Part {
+            whose: whose.into(),
+            body: json!({ "id": id, "x": "x".repeat(MAX_PARTS / 3) }),
+        };
+        let parts: Vec<Part> = (0..7).map(|id| part(if id % 2 == 0 { "even" } else { "odd" }, id)).collect();
+        let found = batches("i", parts, |whose| u32::from(whose == "odd")).expect("are made");
+        let ids: Vec<(u32, Vec<Vec<u64>>)> = found
+            .iter()
+            .map(|(group, all)| {
+                let of = |batch: &Vec<Value>| batch.iter().filter_map(|body| body["id"].as_u64()).collect();
+                (*group, all.iter().map(of).collect())
+            })
+            .collect();
+        assert_eq!(ids, [(0, vec![vec![0, 2], vec![4, 6]]), (1, vec![vec![1, 3], vec![5]])]);
+        for batch in found.iter().flat_map(|(_, all)| all) {
+            let bytes: usize = batch.iter().map(|body| body.to_string().len()).sum();
+            assert!(bytes <= MAX_PARTS, "{bytes}");
         }
     }
 }

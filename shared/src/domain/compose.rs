@@ -66,6 +66,10 @@ impl Options {
         draft.typing = Duration::from_millis(self.delay_ms.unwrap_or(0));
         draft.link_preview = self.link_preview;
         draft.view_once = self.view_once.unwrap_or(false);
+        if draft.view_once && !instance.capability()?.view_once {
+            let text = format!("viewOnce is not possible with {} over this transport", instance.platform);
+            return Err(Error::invalid("viewOnce", text).code("NOT_SUPPORTED"));
+        }
         Ok(draft)
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     app::App,
     capability::{Capability, Transport, capability},
     clock::Millis,
+    connector::Closed,
     domain::{endpoint::Webhook, forwarder::Forwarder},
     error::{Error, Result},
     id::{InstanceId, JobId, UserId},
@@ -130,6 +131,9 @@ pub struct Instance {
     /// Until when sockets that a gateway holds may follow its events (`domain::watch`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched_until: Option<Millis>,
+    /// When somebody last asked to reconnect it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnect_asked_at: Option<Millis>,
     /// Set by a DELETE: from then on the instance does not exist for users.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
@@ -214,6 +218,22 @@ impl Instance {
 
     pub fn ready(&self) -> bool {
         self.status == Status::Connected
+    }
+
+    /// Whether there will be a QR code without anybody doing anything for it: the line is being opened, is opened again by itself,
+    /// or somebody has just asked for it.
+    pub fn will_show_code(&self) -> bool {
+        let asked = self.reconnect_asked_at.is_some_and(|at| at >= self.status_at);
+        let again = || self.reason.as_deref().and_then(Closed::of).is_some_and(Closed::will_reconnect);
+        match self.status {
+            Status::Disconnected => asked || (!self.paired && again()),
+            Status::LoggedOut | Status::Error => asked,
+            Status::Connecting
+            | Status::QrReceived
+            | Status::Connected
+            | Status::LimitExceeded
+            | Status::AuthExpired => true,
+        }
     }
 
     /// The `connectionStatus` of seed 001, with our additions.
@@ -383,5 +403,42 @@ pub async fn settled(app: &App, id: &InstanceId, wait: Duration, settled: impl F
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn instance(changes: &Value) -> Instance {
+        let mut row = json!({
+            "v": 1, "id": "i", "userId": "u", "platform": "whatsapp", "transport": "web", "mode": "live", "name": "n", "shard": 0,
+            "createdAt": 1, "updatedAt": 1, "webhook": Webhook::default(), "status": "disconnected", "statusAt": 10,
+        });
+        for (name, value) in changes.as_object().expect("an object") {
+            row[name] = value.clone();
+        }
+        serde_json::from_value(row).expect("a row")
+    }
+
+    #[test]
+    fn a_code_is_waited_for_while_one_is_on_its_way() {
+        for (changes, expected) in [
+            (json!({ "status": "connecting" }), true),
+            (json!({ "reason": "unreachable" }), true),
+            (json!({ "reason": "restart" }), true),
+            (json!({ "reason": "unreachable", "paired": true }), false),
+            (json!({ "reason": "pairing_expired" }), false),
+            (json!({ "reason": "replaced" }), false),
+            (json!({ "status": "logged_out", "reason": "logout" }), false),
+            (json!({ "status": "error", "reason": "banned" }), false),
+            (json!({ "status": "logged_out", "reason": "logout", "reconnectAskedAt": 11 }), true),
+            (json!({ "reason": "pairing_expired", "reconnectAskedAt": 11 }), true),
+            (json!({ "reason": "pairing_expired", "reconnectAskedAt": 9 }), false),
+        ] {
+            assert_eq!(instance(&changes).will_show_code(), expected, "{changes}");
+        }
     }
 }

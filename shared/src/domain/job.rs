@@ -39,6 +39,9 @@ pub struct Failure {
     pub message: String,
     /// Name of the error's kind, so that whoever waits can answer with the right status.
     pub kind: String,
+    /// Milliseconds after which to ask again, where that is known.
+    #[serde(default, rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,6 +182,7 @@ pub async fn finish(app: &App, id: &JobId, outcome: Result<Value, Error>) -> Res
                 code: error.code.to_string(),
                 message: error.message.to_string(),
                 kind: format!("{:?}", error.kind),
+                retry_after_ms: error.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok()),
             };
             change.set("status", "failed").set("error", serde_json::to_value(failure)?)
         }
@@ -257,10 +261,15 @@ impl Failure {
             "NotFound" => Kind::NotFound,
             "Conflict" => Kind::Conflict,
             "RateLimited" => Kind::RateLimited,
+            "TooLarge" => Kind::TooLarge,
             "Internal" => Kind::Internal,
             _ => Kind::Unavailable,
         };
-        Error::new(kind, self.code, self.message)
+        let error = Error::new(kind, self.code, self.message);
+        match self.retry_after_ms {
+            Some(wait) => error.after(Duration::from_millis(wait)),
+            None => error,
+        }
     }
 }
 

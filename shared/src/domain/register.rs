@@ -50,6 +50,7 @@ pub fn row(app: &App, new: New) -> Instance {
         proxy: None,
         limits: None,
         watched_until: None,
+        reconnect_asked_at: None,
         imported_by: None,
         deleting: false,
         epoch: 0,

@@ -191,6 +191,21 @@ impl Guard {
         self.policy.permits(None, literal).map_err(Failure::Forbidden)
     }
 
+    /// For a client that is made elsewhere (one with a user's proxy): names lead to allowed addresses at each connection. An
+    /// address in place of a name never gets to a resolver: [`Guard::check_host`] is for those.
+    pub fn resolver(&self) -> impl reqwest::dns::Resolve + use<> {
+        self.resolver.clone()
+    }
+
+    /// Checks a host without resolving it: an address must be an allowed one, a name may be any.
+    pub fn check_host(&self, host: &str) -> Result<(), Failure> {
+        match Host::parse(host).map_err(|_| Failure::InvalidUrl("has no valid host"))? {
+            Host::Domain(_) => Ok(()),
+            Host::Ipv4(address) => self.literal(address.into()).map(drop),
+            Host::Ipv6(address) => self.literal(address.into()).map(drop),
+        }
+    }
+
     /// The allowed addresses of a host, for connections that are not made here (a user's proxy). Connect to these, not to
     /// the name.
     pub async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Failure> {

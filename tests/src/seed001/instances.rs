@@ -226,8 +226,11 @@ async fn logout_and_reconnect_answer_as_the_seed_shows() {
     assert_eq!(answer["message"], format!("Instance {} logged out", instance.id));
     instance.wait_status("logged_out").await;
 
-    // A reconnect of what is logged out pairs anew.
+    tenant.client.get(&instance.at("/qr")).await.refused(409);
+    // A reconnect of what is logged out pairs anew; whoever asks at once is told to wait.
     tenant.client.order(&instance.at("/reconnect")).await.expect(200);
+    let asked = tenant.client.get(&instance.at("/qr")).await.status;
+    assert!(asked == 202 || asked == 200, "{asked}");
     eventually("a QR code again", async || (instance.get("").await["connectionStatus"]["hasQr"] == true).then_some(()))
         .await;
     instance.scan().await;

@@ -7,7 +7,7 @@ use shared::{
     address::{self, Platform},
     app::{App, AppState, Parts},
     capability::{Transport, default_transport},
-    clock::{Millis, SystemClock},
+    clock::{Clock, ManualClock, Millis, SystemClock},
     config::{Config, Source},
     connector::{Action, Command, Play, Request},
     domain::{
@@ -49,9 +49,17 @@ impl Bed {
         Self::with(Faults::none()).await
     }
 
+    /// Time stands still.
+    pub(super) async fn still() -> Self {
+        Self::with_clock(Faults::none(), Arc::new(ManualClock::at(Millis(1_700_000_000_000)))).await
+    }
+
     async fn with(faults: Faults) -> Self {
+        Self::with_clock(faults, Arc::new(SystemClock::default())).await
+    }
+
+    async fn with_clock(faults: Faults, clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(SystemClock::default());
         let meter = Arc::new(Meter::default());
         let sqlite = Sqlite::open(dir.path(), clock.clone(), meter.clone()).expect("opens");
         let chaos = Chaos::new(sqlite.clone(), sqlite, faults, 1);
@@ -114,6 +122,7 @@ impl Bed {
             proxy: None,
             limits: None,
             watched_until: None,
+            reconnect_asked_at: None,
             imported_by: None,
             deleting: false,
             epoch: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use shared::{
     address::Platform,
-    connector::Incoming,
+    connector::{Action, Incoming},
     domain::{
         content::Content,
         message::{self, Status},
@@ -35,6 +35,27 @@ async fn a_dead_send_fails_and_tells_so() {
     assert_eq!((failed.status, failed.reason.as_deref()), (Status::Failed, Some("undeliverable")));
     assert_eq!(bed.told(&message).await, ["status/*/failed"]);
     assert_eq!(bed.app.queues.depth(queue).await.expect("counts").dead, 0);
+}
+
+#[tokio::test]
+async fn dead_callbacks_are_queued_anew_each_for_itself() {
+    // All in the same millisecond.
+    let bed = Bed::still().await;
+    let instance = bed.paired(Platform::Whatsapp).await;
+    let queue = Queue::Commands(0);
+    for part in 0..3 {
+        bed.command(&instance, Action::Callback { parts: vec![json!({ "part": part })] }).await;
+    }
+    for _ in 0..queue.max_receives() {
+        for received in bed.app.queues.receive(queue, 10, Duration::ZERO).await.expect("receives").iter().rev() {
+            bed.app.queues.release(&received.receipt, Duration::ZERO).await.expect("releases");
+        }
+    }
+    assert!(bed.app.queues.receive(queue, 1, Duration::ZERO).await.expect("receives").is_empty());
+    assert_eq!(bed.app.queues.depth(queue).await.expect("counts").dead, 3);
+    bury_dead(&bed.app, &[0]).await.expect("works");
+    let depth = bed.app.queues.depth(queue).await.expect("counts");
+    assert_eq!((depth.visible, depth.dead), (3, 0));
 }
 
 #[tokio::test]

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use shared::{
+    Kind,
     address::Platform,
-    connector::Action,
+    connector::{Action, SessionChange, SessionStore as _},
     domain::{
         instance::{Instance, Status as Line},
         job::{self, Answer, Status},
+        message,
         moving::{self, Exported},
         owner::{Owner, SESSION_EXPORTED, SESSION_IMPORT},
     },
@@ -100,5 +102,50 @@ async fn commands_that_come_again_change_nothing() {
     bed.until(&from, |now| now.reason.as_deref() == Some(SESSION_EXPORTED)).await;
     let job = job::get(&bed.app, &ended.id).await.expect("reads").expect("is there");
     assert_eq!(job.status, Status::Done);
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_whose_end_was_not_seen_connects_when_it_comes_again() {
+    let mut bed = Bed::new().await;
+    bed.start();
+    let instance = bed.connected(Platform::Whatsapp, "15550100000").await;
+    export(&bed, &instance).await;
+
+    // What an import has written when the answer to its last write is lost, in a worker that goes on: no line is open.
+    let (job, row) = job::new(&bed.app, "import_session", &instance.user_id, Some(&instance.id)).expect("a job");
+    let written = Change::default().set("status", "connecting").remove("reason").set("importedBy", job.id.as_str());
+    let writes = vec![row, Write::update(keys::instance(&instance.id), written)];
+    bed.app.store.commit(Unit { writes, ..Unit::default() }).await.expect("is written");
+    bed.command(&instance, Action::ImportSession { job: job.id.clone(), parcel: "0".repeat(32) }).await;
+    let ended = job::ended(&bed.app, &job.id, Duration::from_secs(10)).await.expect("reads");
+    assert!(matches!(ended, Some(Ok(_))), "{ended:?}");
+    bed.until(&instance, |now| now.status == Line::Connected).await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_no_answer_carries_stays_where_it_is() {
+    let mut bed = Bed::new().await;
+    bed.start();
+    let instance = bed.connected(Platform::Whatsapp, "15550100000").await;
+    bed.stop().await;
+    let owner = Owner::take_over(bed.app.clone(), &instance.id, 0).await.expect("takes over").expect("is there");
+    let before = closings(&bed, &instance).await;
+    // In the file a third more: 17 MiB.
+    for part in 0..13 {
+        let key = format!("large/{part}");
+        let large = SessionChange { key, value: Some(vec![7; 1 << 20]), until: None };
+        owner.session().write(vec![large]).await.expect("is written");
+    }
+    drop(owner);
+
+    bed.start();
+    let now = bed.until(&instance, |now| now.status == Line::Connected).await;
+    let refused = moving::export(&bed.app, &now, passphrase()).await.err().expect("is refused");
+    assert_eq!((refused.kind, refused.code.as_ref()), (Kind::TooLarge, "SESSION_TOO_LARGE"));
+    assert_eq!(closings(&bed, &instance).await, before, "it was not closed");
+    let message = bed.accept(&instance, "15550100001", "still here").await;
+    bed.until_status(&message, message::Status::Delivered).await;
     bed.stop().await;
 }

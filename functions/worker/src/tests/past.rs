@@ -6,6 +6,7 @@ use shared::{
     clock::DAY_MS,
     connector::{Happening, HistoryPage, OldMessage, What},
     domain::{message::Status, owner::Owner, stats},
+    store::{Read, keys},
 };
 
 use super::bed::Bed;
@@ -80,4 +81,28 @@ async fn what_happens_is_told_of_once() {
         let told = bed.log(&instance).await.into_iter().filter(|entry| entry.body.data["callId"] == call.id.as_str());
         assert_eq!(told.count(), 1, "stopped after {changes}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_leaves_an_entry_and_nothing_else() {
+    let bed = Bed::serial().await;
+    let instance = bed.paired(Platform::Whatsapp).await;
+    let owner = Owner::take_over(bed.app.clone(), &instance.id, 0).await.expect("works").expect("is there");
+    let seen = Happening {
+        what: What::PresenceUpdated,
+        id: "presence 1".into(),
+        chat: "15550100001@s.whatsapp.net".into(),
+        data: serde_json::json!({ "state": "available" }),
+    };
+    owner.happened(&seen).await.expect("is told");
+    let log = bed.log(&instance).await;
+    let told: Vec<_> = log.iter().filter(|entry| entry.body.kind == "presence_updated").collect();
+    let [entry] = told.as_slice() else { panic!("one entry: {told:?}") };
+    assert_eq!(
+        (&entry.body.data["state"], &entry.body.data["chatId"]),
+        (&"available".into(), &seen.chat.as_str().into())
+    );
+    let name = entry.body.key.strip_prefix("happened/").expect("its key");
+    let gate = bed.app.store.get(&keys::happened(&instance.id, name), Read::Strong).await.expect("reads");
+    assert_eq!(gate, None);
 }

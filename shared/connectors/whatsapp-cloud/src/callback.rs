@@ -51,7 +51,8 @@ impl Pairs {
 pub(crate) struct Reader<'a> {
     pub(crate) app: &'a App,
     pub(crate) account: &'a Account,
-    pub(crate) graph: &'a Graph,
+    /// Made when media is to be fetched.
+    pub(crate) graph: &'a (dyn Fn() -> Result<Graph> + Sync),
     pub(crate) emit: &'a dyn Emit,
     pub(crate) pairs: &'a Pairs,
 }
@@ -93,7 +94,11 @@ impl Reader<'_> {
         if self.app.config.whatsapp.media == IncomingMedia::Lazy {
             return attached.elsewhere();
         }
-        match media::fetch(self.app, self.graph, &self.account.instance, &attached).await {
+        let fetched = async {
+            let graph = (self.graph)()?;
+            media::fetch(self.app, &graph, &self.account.instance, &attached).await
+        };
+        match fetched.await {
             Ok(media) => Content::Media { media_kind: attached.kind, media },
             Err(error) => {
                 tracing::warn!(instance = %self.account.instance, %error, "media of a message was not fetched");

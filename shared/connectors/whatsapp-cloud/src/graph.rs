@@ -1,12 +1,12 @@
 //! Requests to the Graph API, and its answers. What an error of it means is said in [`crate::failure`].
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use reqwest::{Client, Method, Proxy, RequestBuilder, Response, multipart::Form, redirect};
+use reqwest::{Client, Method, Proxy, RequestBuilder, Response, header::RETRY_AFTER, multipart::Form, redirect};
 use serde_json::{Value, json};
-use shared::{Error, Result, app::App, connector::Account, domain::cloud::Credentials, redact::Secret};
-use url::{Host, Origin, Url};
+use shared::{Error, Result, app::App, connector::Account, domain::cloud::Credentials, guard::Guard, redact::Secret};
+use url::{Origin, Url};
 
 use crate::failure::Failure;
 
@@ -21,10 +21,14 @@ const IDLE: Duration = Duration::from_secs(20);
 const MAX_ANSWER: usize = 1024 * 1024;
 const PRODUCT: &str = "whatsapp";
 
-/// A client that follows nobody anywhere, through the account's own proxy if it has one.
+/// Longest pause that the platform may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// A client that follows nobody anywhere, through the account's own proxy if it has one. The proxy's address is a user's: the
+/// guard resolves it, at each connection.
 ///
-/// Errors: there are no certificates to trust; the proxy's URL is not one.
-pub(crate) fn client(proxy: Option<(&Url, &[SocketAddr])>) -> Result<Client> {
+/// Errors: there are no certificates to trust; the proxy's URL is not one, or its host may not be reached.
+pub(crate) fn client(proxy: Option<(&Secret, &Guard)>) -> Result<Client> {
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -34,12 +38,16 @@ pub(crate) fn client(proxy: Option<(&Url, &[SocketAddr])>) -> Result<Client> {
         .user_agent(concat!("Trunkline/", env!("CARGO_PKG_VERSION")));
     builder = match proxy {
         None => builder.no_proxy(),
-        Some((url, addresses)) => {
-            let proxy = Proxy::all(url.as_str()).map_err(|error| Error::invalid("proxyUrl", error.to_string()))?;
-            match url.host() {
-                Some(Host::Domain(name)) => builder.proxy(proxy).resolve_to_addrs(name, addresses),
-                _ => builder.proxy(proxy),
+        Some((url, guard)) => {
+            let mut url = Url::parse(url.reveal()).map_err(|_| Error::invalid("proxyUrl", "proxyUrl is no URL"))?;
+            let host = url.host_str().unwrap_or_default();
+            guard.check_host(host).map_err(|failure| failure.into_error("proxyUrl"))?;
+            // The platform's name is the proxy's to resolve: the guard's rules are for the proxy's own.
+            if url.scheme() == "socks5" && url.set_scheme("socks5h").is_err() {
+                return Err(Error::invalid("proxyUrl", "proxyUrl has a scheme that cannot be used"));
             }
+            let proxy = Proxy::all(url.as_str()).map_err(|error| Error::invalid("proxyUrl", error.to_string()))?;
+            builder.proxy(proxy).dns_resolver(guard.resolver())
         }
     };
     builder.build().map_err(Error::internal)
@@ -56,21 +64,15 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// For an account, with its proxy if it has one. The proxy's address is a user's: it goes through the guard.
+    /// For an account, with its proxy if it has one.
     ///
     /// Errors: credentials that are not complete; a proxy that may not be reached.
-    pub(crate) async fn of(app: &App, account: &Account, shared: &Client) -> Result<Self> {
+    pub(crate) fn of(app: &App, account: &Account, shared: &Client) -> Result<Self> {
         let none = || Error::invalid("credentials", "The account has no credentials");
         let credentials = Credentials::parse(account.credentials.as_ref().ok_or_else(none)?)?;
         let client = match &account.proxy {
             None => shared.clone(),
-            Some(proxy) => {
-                let url = Url::parse(proxy.reveal()).map_err(|_| Error::invalid("proxyUrl", "proxyUrl is no URL"))?;
-                let host = url.host_str().unwrap_or_default();
-                let found = app.guard.resolve(host).await.map_err(|failure| failure.into_error("proxyUrl"))?;
-                let addresses: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-                client(Some((&url, &addresses)))?
-            }
+            Some(proxy) => client(Some((proxy, &app.guard)))?,
         };
         Ok(Self {
             client,
@@ -159,7 +161,7 @@ fn same_origin(one: &Origin, other: &Origin) -> bool {
 async fn answer(request: RequestBuilder) -> Result<Value, Failure> {
     let mut response = request.send().await.map_err(Failure::of_client)?;
     let status = response.status();
-    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| pause(value.to_str().ok()?));
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(Failure::of_client)? {
         if body.len() + chunk.len() > MAX_ANSWER {
@@ -171,6 +173,93 @@ async fn answer(request: RequestBuilder) -> Result<Value, Failure> {
     match parsed {
         Some(value) if status.is_success() => Ok(value),
         _ if status.is_success() => Err(Failure::Broken("an answer is not JSON".into())),
-        value => Err(Failure::of_answer(status.as_u16(), value.as_ref(), retry_after.map(Duration::from_secs))),
+        value => Err(Failure::of_answer(status.as_u16(), value.as_ref(), retry_after)),
+    }
+}
+
+/// The seconds of a `Retry-After`. A message is not held back for longer than an hour, whatever somebody's clock or proxy says.
+fn pause(value: &str) -> Option<Duration> {
+    let seconds = value.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use shared::guard::Policy;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_pause_has_an_end() {
+        let seconds = |text: &str| pause(text).map(|pause| pause.as_secs());
+        assert_eq!(seconds(" 90 "), Some(90));
+        assert_eq!(seconds("3601"), Some(3600));
+        assert_eq!(seconds("18446744073709551615"), Some(3600));
+        assert_eq!(seconds("soon"), None);
+    }
+
+    /// A proxy that answers everything with a 204; how often it was connected to is in what its second part says.
+    async fn proxy() -> (u16, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let (port, count) = (listener.local_addr().expect("an address").port(), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                seen.fetch_add(1, Ordering::Relaxed);
+                let mut request = [0; 1024];
+                assert!(socket.read(&mut request).await.is_ok_and(|bytes| bytes > 0), "a request");
+                let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                let written = socket.write_all(answer).await;
+                assert!(written.is_ok(), "{written:?}");
+            }
+        });
+        (port, count)
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_becomes_a_private_address_is_not_connected_to_again() {
+        let (port, connected) = proxy().await;
+        // The first answer is allowed, all later ones are not.
+        let asked = AtomicUsize::new(0);
+        let lookup = move |name: &str| {
+            assert_eq!(name, "proxy.example", "nothing but the proxy is resolved here");
+            let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            Ok(vec![IpAddr::V4(if first { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(10, 0, 0, 1) })])
+        };
+        let guard = Guard::with_lookup("loopback".parse::<Policy>().expect("a policy"), Arc::new(lookup));
+        let proxied = client(Some((&Secret::new(format!("http://proxy.example:{port}")), &guard))).expect("a client");
+        let get = async || proxied.get("http://graph.example/").send().await;
+        assert_eq!(get().await.expect("is answered").status(), 204);
+        assert!(get().await.expect_err("is refused").is_connect());
+        assert_eq!(connected.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn addresses_of_proxies_are_checked_without_a_name() {
+        let guard = Guard::new(Policy::default());
+        for (proxy, allowed) in [
+            ("http://127.0.0.1:1", false),
+            ("socks5://[::1]:1", false),
+            ("https://169.254.169.254", false),
+            ("socks5://93.184.216.34:1080", true),
+            ("socks5h://proxy.example:1080", true),
+        ] {
+            let made = client(Some((&Secret::new(proxy), &guard)));
+            assert_eq!(made.is_ok(), allowed, "{proxy}");
+            let field = made.err().and_then(|error| error.field).map(std::borrow::Cow::into_owned);
+            assert_eq!(field.as_deref(), (!allowed).then_some("proxyUrl"), "{proxy}");
+        }
     }
 }

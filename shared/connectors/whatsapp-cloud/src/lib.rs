@@ -62,8 +62,8 @@ impl CloudConnector {
         Ok(Self { app, capability, client: graph::client(None)?, pairs: Pairs::default() })
     }
 
-    async fn graph(&self, account: &Account) -> Result<Graph> {
-        Graph::of(&self.app, account, &self.client).await
+    fn graph(&self, account: &Account) -> Result<Graph> {
+        Graph::of(&self.app, account, &self.client)
     }
 }
 
@@ -75,12 +75,13 @@ impl Connector for CloudConnector {
 
     /// The platform keeps the session: nothing is to be stored.
     async fn open(&self, account: Account, _: Arc<dyn SessionStore>, emit: Arc<dyn Emit>) -> Result<Arc<dyn Line>> {
-        let graph = self.graph(&account).await?;
+        let graph = self.graph(&account)?;
         Ok(Arc::new(CloudLine::open(Arc::clone(&self.app), account, graph, emit)))
     }
 
     async fn callback(&self, account: Account, emit: Arc<dyn Emit>, parts: &[Value]) -> Result<()> {
-        let graph = self.graph(&account).await?;
+        // Only media are asked for; what else a callback holds is all there.
+        let graph = || self.graph(&account);
         let reader = Reader { app: &self.app, account: &account, graph: &graph, emit: &*emit, pairs: &self.pairs };
         reader.read(parts).await
     }

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use shared::{
-    Error, Result,
+    Error, Kind, Result,
     connector::{ContactInfo, Request, Update, unsupported},
 };
 use tokio::time::Instant;
 use whatsapp_rust::{
-    Client, IqError, Jid,
+    Client, ContactError, IqError, Jid,
     pair_code::{PairCodeOptions, PairError},
     wacore_binary::JidExt as _,
 };
@@ -22,6 +22,8 @@ const SOCKET: Duration = Duration::from_secs(10);
 /// for at once looks like what it is.
 const CHECKED: usize = 10;
 const CHECK_PAUSE: Duration = Duration::from_millis(700);
+/// When to ask again, where WhatsApp does not say.
+const RATE_LIMITED: Duration = Duration::from_secs(60);
 
 pub(crate) async fn ask(inner: &Arc<Inner>, client: &Arc<Client>, request: Request) -> Result<Value> {
     if let Request::PairingCode { phone } = &request {
@@ -61,10 +63,18 @@ pub(crate) fn refusal(error: IqError) -> Error {
         IqError::ServerError { code: 404 | 410, .. } => Error::not_found("WhatsApp does not know it"),
         IqError::ServerError { code: 401 | 403, .. } => Error::forbidden("WhatsApp does not allow it"),
         IqError::ServerError { code: 429, backoff, .. } => {
-            let mut error = Error::unavailable(error).code("RATE_LIMITED");
-            error.retry_after = backoff.map(|seconds| Duration::from_secs(seconds.into()));
-            error
+            let pause = backoff.map_or(RATE_LIMITED, |seconds| Duration::from_secs(seconds.into()));
+            Error::new(Kind::RateLimited, "PLATFORM_RATE_LIMITED", "WhatsApp is asked too often").after(pause)
         }
+        other => Error::unavailable(other),
+    }
+}
+
+/// The same of a question about people.
+fn no_contact(error: ContactError) -> Error {
+    match error {
+        ContactError::Iq(error) => refusal(error),
+        ContactError::InvalidJid(text) => Error::invalid("phone", text),
         other => Error::unavailable(other),
     }
 }
@@ -97,7 +107,7 @@ async fn check(inner: &Inner, client: &Client, phones: &[String]) -> Result<Valu
         drop(next);
         let jids: Vec<(&String, Option<Jid>)> = some.iter().map(|phone| (phone, jid("phones", phone).ok())).collect();
         let asked: Vec<Jid> = jids.iter().filter_map(|(_, jid)| jid.clone()).collect();
-        let found = client.contacts().is_on_whatsapp(&asked).await.map_err(Error::unavailable)?;
+        let found = client.contacts().is_on_whatsapp(&asked).await.map_err(no_contact)?;
         for (phone, jid) in jids {
             let answer = jid.and_then(|jid| {
                 found.iter().find(|one| one.jid.is_same_user_as(&jid) || one.pn_jid.as_ref() == Some(&jid))
@@ -114,7 +124,7 @@ async fn check(inner: &Inner, client: &Client, phones: &[String]) -> Result<Valu
 
 async fn picture(client: &Client, address: &str) -> Result<Value> {
     let jid = jid("address", address)?;
-    let found = client.contacts().get_profile_picture(&jid, false).await.map_err(Error::unavailable)?;
+    let found = client.contacts().get_profile_picture(&jid, false).await.map_err(no_contact)?;
     Ok(json!({ "url": found.map(|picture| picture.url) }))
 }
 
@@ -158,11 +168,35 @@ async fn lid(client: &Client, address: &str) -> Result<Value> {
     }
     let mut other = people::other(client, &jid).await;
     if other.is_none() {
-        let found = client.contacts().is_on_whatsapp(std::slice::from_ref(&jid)).await.map_err(Error::unavailable)?;
+        let found = client.contacts().is_on_whatsapp(std::slice::from_ref(&jid)).await.map_err(no_contact)?;
         let found = found.into_iter().find(|one| one.is_registered);
         other = found.and_then(|one| if jid.is_lid() { one.pn_jid } else { one.lid });
     }
     let other = other.ok_or_else(|| Error::not_found("WhatsApp does not tell of it"))?;
     let (phone, lid) = if jid.is_lid() { (other, jid) } else { (jid, other) };
     Ok(json!({ "phone": people::address(&phone), "lid": people::address(&lid) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, backoff: Option<u32>) -> Error {
+        let text = "refused".to_owned();
+        no_contact(ContactError::Iq(IqError::ServerError { code, text, error_type: None, backoff }))
+    }
+
+    #[test]
+    fn what_the_platform_refuses_is_told_by_its_kind() {
+        let limited = refused(429, Some(90));
+        assert_eq!((limited.kind, limited.retry_after), (Kind::RateLimited, Some(Duration::from_secs(90))));
+        assert_eq!(refused(429, None).retry_after, Some(RATE_LIMITED));
+        for (code, kind) in
+            [(404, Kind::NotFound), (401, Kind::Forbidden), (403, Kind::Forbidden), (500, Kind::Unavailable)]
+        {
+            assert_eq!(refused(code, None).kind, kind, "{code}");
+        }
+        assert_eq!(no_contact(ContactError::Iq(IqError::Timeout)).kind, Kind::Unavailable);
+        assert_eq!(no_contact(ContactError::InvalidJid("x".into())).kind, Kind::Invalid);
+    }
 }

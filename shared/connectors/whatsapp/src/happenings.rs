@@ -117,14 +117,20 @@ pub(crate) async fn group(client: &Client, update: &GroupUpdate) -> Option<Updat
         data.insert("me".into(), me.into());
     }
     if let Some(by) = &update.participant {
-        let by = people::who(client, by, update.participant_pn.as_ref()).await;
-        data.insert("by".into(), by.map(|who| who.address).into());
+        made(people::who(client, by, update.participant_pn.as_ref()).await, &mut data);
     }
     data.insert("timestamp".into(), update.timestamp.timestamp().into());
     // A notification may hold several changes. One without an id is known by its moment.
     let named = update.notification_id.clone().unwrap_or_else(|| update.timestamp.timestamp_millis().to_string());
     let id = format!("{chat}/{named}/{}", update.action_index);
     Some(happened(What::GroupUpdated, id, chat, data.into()))
+}
+
+/// Who made a change, under both addresses where both are known.
+fn made(by: Option<Who>, data: &mut Map<String, Value>) {
+    let (address, lid) = by.map_or((None, None), |who| (Some(who.address), who.also));
+    data.insert("by".into(), address.into());
+    data.insert("byLid".into(), lid.into());
 }
 
 /// The word for a change, and whom it is about; the rest goes into `data`.
@@ -220,6 +226,18 @@ mod tests {
         ] {
             assert_eq!(outcome(reason, duration), says);
         }
+    }
+
+    #[test]
+    fn who_changed_a_group_has_two_addresses() {
+        let shown = |by: Option<Who>| {
+            let mut data = Map::new();
+            made(by, &mut data);
+            Value::Object(data)
+        };
+        let who = Who { address: "1555@s.whatsapp.net".into(), also: Some("77@lid".into()) };
+        assert_eq!(shown(Some(who)), json!({ "by": "1555@s.whatsapp.net", "byLid": "77@lid" }));
+        assert_eq!(shown(None), json!({ "by": null, "byLid": null }));
     }
 
     #[test]

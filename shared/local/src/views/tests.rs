@@ -119,6 +119,7 @@ impl Home {
             proxy: Some(format!("{HUSH} proxy")),
             limits: None,
             watched_until: None,
+            reconnect_asked_at: None,
             imported_by: None,
             deleting: false,
             epoch: 1,

@@ -23,6 +23,7 @@ use crate::{
     app::App,
     capability::Transport,
     clock::Millis,
+    config::{Config, StoreKind},
     connector::{Action, Command},
     domain::{
         instance::{Instance, Mode},
@@ -34,8 +35,14 @@ use crate::{
     store::Unit,
 };
 
-/// Bytes of a file at the most. (A function on AWS takes and gives 6 MB, in base64.)
-pub const MAX_FILE: usize = 16 * 1024 * 1024;
+/// Bytes of a file at the most.
+const MAX_FILE: usize = 16 * 1024 * 1024;
+/// The same on AWS: a function behind API Gateway takes and gives 6 MiB, in base64, with the headers.
+const MAX_FILE_AWS: usize = 4_400_000;
+/// Bytes that a row has in a file beside its key and its value, and a session beside its rows; and what it may grow by while its
+/// line is being closed.
+const ROW: usize = 64;
+const REST: usize = 64 * 1024;
 /// Characters of a passphrase.
 const PASSPHRASE: std::ops::RangeInclusive<usize> = 12..=256;
 
@@ -102,6 +109,25 @@ pub fn check_supported(instance: &Instance) -> Result<()> {
     Err(Error::invalid("instanceId", text).code("NOT_SUPPORTED"))
 }
 
+/// Bytes of a file at the most, in this home.
+pub fn max_file(config: &Config) -> usize {
+    match config.store {
+        StoreKind::Sqlite => MAX_FILE,
+        StoreKind::DynamoDb => MAX_FILE_AWS,
+    }
+}
+
+/// The bytes that these rows have in a file, and some to spare.
+pub(crate) fn bytes_of(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.key.len() + row.value.len().div_ceil(3) * 4 + ROW).sum::<usize>() + REST
+}
+
+/// What no answer could carry.
+pub fn too_large(most: usize) -> Error {
+    Error::too_large(format!("The session is larger than the {most} bytes that an answer carries here"))
+        .code("SESSION_TOO_LARGE")
+}
+
 /// What there is no export of.
 pub fn not_paired() -> Error {
     Error::conflict("NOT_PAIRED", "The instance has no session: it was never paired, or was logged out")
@@ -114,7 +140,7 @@ pub fn already_paired() -> Error {
 
 /// Asks the owner for the session, and makes a file of it. `Later`: the owner has not come to it; the request may be repeated.
 ///
-/// Errors: 409 without a session.
+/// Errors: 409 without a session; 413 `SESSION_TOO_LARGE` for one that an answer does not carry: it stays as it is.
 pub async fn export(app: &App, instance: &Instance, passphrase: Secret) -> Result<Exported> {
     check_supported(instance)?;
     if !instance.paired {
@@ -127,10 +153,12 @@ pub async fn export(app: &App, instance: &Instance, passphrase: Secret) -> Resul
     };
     let parcel = job["parcel"].as_str().ok_or_else(|| Error::internal("an export without a parcel"))?;
     let session = open_parcel(app, instance, parcel).await?;
-    let file = off_loop(move || file::write(&session, &passphrase)).await?;
+    let file = off_loop(move || file::write(&session, &passphrase)).await;
+    // Whatever became of the file: nobody comes for the parcel again.
     drop_parcel(app, instance, parcel).await;
-    if file.len() > MAX_FILE {
-        return Err(Error::too_large(format!("The session is larger than {MAX_FILE} bytes")));
+    let (file, most) = (file?, max_file(&app.config));
+    if file.len() > most {
+        return Err(too_large(most));
     }
     Ok(Exported::File(file))
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::{DAY_MS, Millis},
-    connector::Happening,
+    connector::{Happening, What},
     domain::event,
     store::{CommitError, Item, Write, keys},
 };
@@ -18,7 +18,7 @@ use crate::{
 const KNOWN_MS: i64 = 7 * DAY_MS;
 
 impl Owner {
-    /// Tells of something that happened; of the same once.
+    /// Tells of something that happened; of the same once. Presence, which comes by the second, has no row to know it again by.
     pub async fn happened(&self, happening: &Happening) -> Result<(), CommitError> {
         let chat = self.chat_of(&happening.chat).await?;
         let kind = happening.what.event();
@@ -33,6 +33,11 @@ impl Owner {
         };
         data.insert("chatId".into(), happening.chat.as_str().into());
         entry.data = data.into();
+        let author = self.author();
+        if happening.what == What::PresenceUpdated {
+            // Nothing to look back on: it is of the moment, nobody tells of it again, and those who read it count nothing.
+            return author.commit(author.unit(Vec::new(), &[entry], None, Settle::Nothing)).await.map(drop);
+        }
         let gate = Item::new(keys::happened(&self.id, &name), &json!({ "v": 1 }))?.expires(Millis(now.0 + KNOWN_MS));
         let step = Step {
             gate: Write::create(gate),
@@ -42,6 +47,6 @@ impl Owner {
             entries: vec![entry],
             settle: Settle::Nothing,
         };
-        self.author().step(step).await.map(drop)
+        author.step(step).await.map(drop)
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         activity::{self, Action},
         instance::Status,
-        moving::{Row, Session},
+        moving::{self, Row, Session},
     },
     error::Result,
     id::JobId,
@@ -72,6 +72,11 @@ impl Owner {
             instance.imported_by = Some(job.clone());
         });
         Ok(())
+    }
+
+    /// About how many bytes the session's file would have, and rather more: it may grow until the line is closed.
+    pub async fn session_bytes(&self) -> Result<usize> {
+        Ok(moving::bytes_of(&self.session().rows().await?))
     }
 
     /// The whole session. The line must be closed.

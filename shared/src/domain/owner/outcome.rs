@@ -63,6 +63,11 @@ impl SendRow {
         self.message.status == Status::Pending
     }
 
+    /// Whether it failed, and is known to have been sent after all.
+    pub(super) fn is_corrected(&self) -> bool {
+        self.sent_seq.is_some() && self.failed_seq.is_some()
+    }
+
     /// Whether it was parked, perhaps not completely.
     pub fn was_parked(&self) -> bool {
         self.parked_seq.is_some()
@@ -119,17 +124,20 @@ impl Author<'_> {
         };
         match self.step(step).await? {
             Outcome::Done | Outcome::Again => Ok(()),
-            Outcome::Refused(old) => self.refused(old, settle).await,
+            Outcome::Refused(old) => self.refused(row, old, settle).await,
         }
     }
 
-    /// An outcome that was not written. Failed meanwhile, or gone: a true status is not overwritten. Counted meanwhile, by a
-    /// step whose answer was lost: the row is to be read again.
-    async fn refused(&self, old: Option<Box<Item>>, settle: Settle) -> Result<(), CommitError> {
-        if old.is_some_and(|old| old.str("status") == Some(Status::Pending.name())) {
+    /// An outcome that was not written. Counted meanwhile, by a step whose answer was lost: the row is to be read again. Ended
+    /// meanwhile: a true status is not overwritten, and as nobody else may come for it, what that end has left undone is done
+    /// here. Gone: there is nothing to tell.
+    async fn refused(&self, row: &SendRow, old: Option<Box<Item>>, settle: Settle) -> Result<(), CommitError> {
+        let Some(old) = old else { return self.settle(settle).await };
+        let now = SendRow::of(*old, Some(&row.message.content))?;
+        if now.is_pending() {
             return Err(Error::unavailable("a send was counted meanwhile").into());
         }
-        self.settle(settle).await
+        self.settled_before(&now, settle).await
     }
 
     pub(super) fn sent_entries(&self, message: &Message) -> Vec<NewEntry> {
@@ -166,7 +174,7 @@ impl Author<'_> {
         };
         match self.step(step).await? {
             Outcome::Done | Outcome::Again => Ok(()),
-            Outcome::Refused(old) => self.refused(old, settle).await,
+            Outcome::Refused(old) => self.refused(row, old, settle).await,
         }
     }
 
@@ -261,7 +269,9 @@ impl Author<'_> {
                     let alias = keys::message_alias(&message.instance_id, id, &message.chat);
                     writes.push(Write::put(Item::new(alias, &json!({ "ref": message.sort() }))?));
                 }
-                entries.extend(self.sent_entries(message));
+                // One that failed before was counted then.
+                let counted = row.is_corrected().then(|| Message { counted: true, ..message.clone() });
+                entries.extend(self.sent_entries(counted.as_ref().unwrap_or(message)));
                 self.complete(writes, &entries, from.min(look_from), settle).await
             }
             (None, Some(from)) => {

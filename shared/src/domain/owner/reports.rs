@@ -34,8 +34,13 @@ impl Owner {
             author.sent(&row, Some(&report.id), report.at, Settle::Nothing).await?;
             row.message.platform_id = Some(report.id.clone());
         } else if status == Status::Failed && reason == Some(OUTCOME_UNKNOWN) {
+            // The failure first, if it was not told completely: from the next step on its row shows no more of it.
+            author.settled_before(&row, Settle::Nothing).await?;
             author.known_after_all(&row.message, &report.id, report.at).await?;
             row.message.platform_id = Some(report.id.clone());
+        } else if row.is_corrected() {
+            // By this very report, perhaps, in a try that stopped half-way.
+            author.settled_before(&row, Settle::Nothing).await?;
         }
         let (sort, chat) = (row.message.sort(), &row.message.chat);
         match &report.what {

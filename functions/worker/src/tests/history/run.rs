@@ -137,6 +137,7 @@ fn instance_row(shard: u16) -> Instance {
     let now = Millis(1_700_000_000_000);
     Instance {
         watched_until: None,
+        reconnect_asked_at: None,
         imported_by: None,
         v: instance::VERSION,
         id: InstanceId::new(instance_of(shard)),
