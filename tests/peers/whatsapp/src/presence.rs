@@ -179,14 +179,7 @@ fn to_callee(state: &mut State, ring: &Ring<'_>, action: Node) -> Result<()> {
         .children([action])
         .build();
     state.phone(ring.callee)?;
-    for device in state.device_ids(ring.callee) {
-        if let Some(device) = state.device_mut(ring.callee, device) {
-            device.deliver(
-                Envelope { class: Class::Call, id: id.clone(), from: Some(ring.caller.to_owned()), participant: None },
-                node.clone(),
-            );
-        }
-    }
+    state.deliver_to_account(ring.callee, None, &Envelope::of(Class::Call, &id, ring.caller, None), &node);
     Ok(())
 }
 

@@ -195,17 +195,8 @@ pub(crate) fn tell_of_changes(state: &mut State, pn: &str, except: Option<u16>, 
     }
     let id = state.stanza_id();
     let notification = changed_notification(&id, Jid::new("", Server::Pn), changed);
-    for device in state.device_ids(pn) {
-        if Some(device) == except {
-            continue;
-        }
-        if let Some(device) = state.device_mut(pn, device) {
-            device.deliver(
-                Envelope { class: Class::Notification, id: id.clone(), from: None, participant: None },
-                notification.clone(),
-            );
-        }
-    }
+    let envelope = Envelope { class: Class::Notification, id, from: None, participant: None };
+    state.deliver_to_account(pn, except, &envelope, &notification);
 }
 
 fn blocklist(state: &mut State, asker: Asker<'_>, change: Option<&Node>) -> Answer {
