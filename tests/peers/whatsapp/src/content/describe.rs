@@ -71,7 +71,6 @@ macro_rules! media {
     }};
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm for each kind of message")]
 fn kind_of(message: &wa::Message) -> Described {
     if let Some(text) = &message.conversation {
         return described("conversation", Some(text), json!({}));
