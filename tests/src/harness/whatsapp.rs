@@ -6,11 +6,12 @@ use super::instance::Instance;
 use super::process::{binary, unwatch, watch};
 use super::server::Server;
 use super::tenant::fresh_phone;
-use super::wait::eventually;
+use super::wait::{eventually, eventually_within};
 use http::Method;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// The running fake. It ends when this is dropped.
 pub struct Whatsapp {
@@ -67,6 +68,30 @@ impl Whatsapp {
         let phone = self.ask(Method::POST, "/phones", Some(&json!({"phone": number, "name": name}))).await;
         let lid = phone["lid"].as_str().expect("a LID").to_owned();
         Phone { control: self.control.clone(), number, lid }
+    }
+
+    /// A group of `creator` and others; gives its address.
+    ///
+    /// # Panics
+    /// When the fake refuses.
+    pub async fn group(&self, subject: &str, creator: &Phone, members: &[&Phone]) -> String {
+        let members: Vec<&str> = members.iter().map(|phone| phone.number.as_str()).collect();
+        let new = json!({"creator": creator.number, "subject": subject, "members": members});
+        let group = self.ask(Method::POST, "/groups", Some(&new)).await;
+        group["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What it counted so far.
+    pub async fn stats(&self) -> Value {
+        self.ask(Method::GET, "/stats", None).await
+    }
+
+    /// Waits until so many clients are connected.
+    pub async fn until_connected(&self, clients: usize, deadline: Duration) {
+        eventually_within(deadline, &format!("{clients} connections"), async || {
+            (self.stats().await["connections"] == clients).then_some(())
+        })
+        .await;
     }
 
     /// Anything of the control API, which must succeed.

@@ -3,7 +3,6 @@
 use super::Stage;
 use crate::harness::eventually;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -77,7 +76,7 @@ async fn every_kind_goes_out() {
     read.expect(200);
     let read = stage.other.get(&format!("/receipts?kind=read&wait=10&id={}", asked.as_str().expect("an id"))).await;
     assert_eq!(read["receipts"].as_array().map(Vec::len), Some(1));
-    assert_eq!(stage.whatsapp.ask(Method::GET, "/stats", None).await["duplicateMessages"], 0);
+    assert_eq!(stage.whatsapp.stats().await["duplicateMessages"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +149,7 @@ async fn media_stay_at_whatsapp_if_so_configured() {
     let data = &event["data"];
     assert_eq!((&data["type"], &data["body"], &data["hasMedia"]), (&json!("imageMessage"), &json!("c"), &json!(false)));
     assert!(data["detail"]["directPath"].is_string() && data["detail"]["mediaKey"].is_string(), "{data}");
-    assert_eq!(stage.whatsapp.ask(Method::GET, "/stats", None).await["mediaDownloads"], 0);
+    assert_eq!(stage.whatsapp.stats().await["mediaDownloads"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

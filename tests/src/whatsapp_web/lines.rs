@@ -1,6 +1,6 @@
 //! What may happen to a line: linked by code, restarted, unlinked, replaced, banned, refused, cut off.
 
-use super::{Stage, kill_and_restart};
+use super::Stage;
 use crate::harness::{Instance, Tenant, whatsapp::Whatsapp};
 use http::Method;
 use serde_json::{Value, json};
@@ -30,23 +30,14 @@ async fn a_restart_needs_no_code() {
     let stage = Stage::set().await;
     stage.tells("/send", json!({"message": "before"})).await;
     stage.hears(&json!({"text": "before"})).await;
-    let Stage { server, instance, own, other, whatsapp } = stage;
-    let mut server = kill_and_restart(server).await;
-    instance.wait_status("connected").await;
-    let stage = Stage { server, instance, own, other, whatsapp };
+    let stage = stage.restarted().await;
+    stage.instance.wait_status("connected").await;
     assert_eq!(stage.tells("/send", json!({"message": "after a kill"})).await["text"], "after a kill");
     assert_eq!(stage.hears(&json!({"text": "after a kill"})).await["data"]["body"], "after a kill");
-    server = stage.server;
-    let server = tokio::task::spawn_blocking(move || {
-        assert!(server.stop().success());
-        server.restart();
-        server
-    });
-    let server = server.await.expect("it starts again");
+    let stage = Stage { server: stage.server.stopped_and_restarted().await, ..stage };
     stage.instance.wait_status("connected").await;
-    let stage = Stage { server, ..stage };
     assert_eq!(stage.tells("/send", json!({"message": "after a stop"})).await["text"], "after a stop");
-    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    let stats = stage.whatsapp.stats().await;
     assert_eq!(
         (&stats["pairings"], &stats["undecryptable"], &stats["retryReceipts"]),
         (&json!(1), &json!(0), &json!(0))
@@ -115,7 +106,7 @@ async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
     let sent = stage.instance.wa_post("/send", &nobody).await.expect(200)["id"].as_str().expect("an id").to_owned();
     let failed = stage.instance.wait_event("nobody", |event| event["data"]["messageId"] == sent.as_str()).await;
     assert_eq!(failed["data"]["reason"], "not_on_whatsapp");
-    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    let stats = stage.whatsapp.stats().await;
     assert_eq!((&stats["refusedMessages"], &stats["duplicateMessages"]), (&json!(2), &json!(0)));
 }
 

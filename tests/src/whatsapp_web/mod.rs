@@ -38,6 +38,11 @@ impl Stage {
         Stage { whatsapp, server, instance, own, other }
     }
 
+    /// The server is killed and started again.
+    async fn restarted(self) -> Stage {
+        Stage { server: self.server.killed_and_restarted().await, ..self }
+    }
+
     /// Bob writes; gives the event.
     async fn hears(&self, message: &Value) -> Value {
         let id = self.other.writes(&self.own.number, message).await;
@@ -50,15 +55,4 @@ impl Stage {
         let sent = self.instance.wa_post(path, &body).await.expect(200);
         self.other.receives(sent["id"].as_str().expect("an id")).await
     }
-}
-
-/// Kills the server and starts it again, away from the runtime's threads.
-async fn kill_and_restart(mut server: Server) -> Server {
-    tokio::task::spawn_blocking(move || {
-        server.kill();
-        server.restart();
-        server
-    })
-    .await
-    .expect("it starts again")
 }
