@@ -200,12 +200,11 @@ fn kind(
             view_once: spec.view_once.then_some(true),
         });
     } else if let Some(media) = &spec.document {
-        message.document_message =
-            media_message!(DocumentMessage, Document, "application/octet-stream", state, media, context, {
-                file_name: media.file_name.clone(),
-                title: media.file_name.clone(),
-                caption: media.caption.clone(),
-            });
+        message.document_message = media_message!(DocumentMessage, Document, "application/octet-stream", state, media, context, {
+            file_name: media.file_name.clone(),
+            title: media.file_name.clone(),
+            caption: media.caption.clone(),
+        });
     } else if let Some(media) = &spec.sticker {
         message.sticker_message = media_message!(StickerMessage, Sticker, "image/webp", state, media, context, {
             is_animated: media.animated,
