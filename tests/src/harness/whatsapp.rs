@@ -1,12 +1,13 @@
 //! A WhatsApp of the tests' own: `tests/peers/whatsapp`, a process with a socket for linked devices and an HTTP control for its phones,
 //! and servers that talk to it.
 
-use super::client::{Client, Credential};
+use super::client::{Answer, Client, Credential};
 use super::instance::Instance;
 use super::process::{binary, unwatch, watch};
 use super::server::Server;
 use super::tenant::fresh_phone;
 use super::wait::{eventually, eventually_within};
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
@@ -56,6 +57,12 @@ impl Whatsapp {
     #[must_use]
     pub fn bundle(&self) -> Server {
         Server::start_bundle_of("worker-with-fake", &[("WHATSAPP_WEB_URL", &self.url()), ("WHATSAPP_PACE", "off")])
+    }
+
+    /// `127.0.0.1:<port>`, where linked devices connect.
+    #[must_use]
+    pub fn socket(&self) -> &str {
+        &self.socket
     }
 
     fn url(&self) -> String {
@@ -140,9 +147,24 @@ impl Phone {
         ask(&self.control, Method::POST, &format!("/phones/{}/{what}", self.number), Some(body)).await
     }
 
+    /// The same, which may be refused.
+    pub async fn tries(&self, what: &str, body: &Value) -> Answer {
+        self.control.post(&format!("/phones/{}/{what}", self.number), body).await
+    }
+
     /// Something that the phone knows.
     pub async fn get(&self, what: &str) -> Value {
         ask(&self.control, Method::GET, &format!("/phones/{}{what}", self.number), None).await
+    }
+
+    /// A file that the phone has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn file(&self, what: &str) -> Bytes {
+        let answer = self.control.get(&format!("/phones/{}{what}", self.number)).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        answer.body
     }
 
     /// Writes to somebody; gives the message's id.
@@ -180,9 +202,7 @@ impl Phone {
         // A code that was replaced meanwhile is refused: then the next one.
         eventually("a scanned code", async || {
             let qr = instance.qr().await;
-            let path = format!("/phones/{}/scan", self.number);
-            let answer = self.control.post(&path, &json!({"qr": qr})).await;
-            (answer.status == 200).then_some(())
+            (self.tries("scan", &json!({"qr": qr})).await.status == 200).then_some(())
         })
         .await;
         instance.wait_status("connected").await;

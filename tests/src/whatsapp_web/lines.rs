@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Waits until the instance says that it is down for this reason, and gives the event of it.
-async fn closed(instance: &Instance, reason: &str) -> Value {
+pub(super) async fn closed(instance: &Instance, reason: &str) -> Value {
     instance.wait_event(reason, |event| event["type"] == "connection_closed" && event["data"]["reason"] == reason).await
 }
 
@@ -23,6 +23,39 @@ async fn a_code_links_as_a_qr_does() {
     phone.does("scan", &json!({"code": code["code"]})).await;
     let shown = instance.wait_status("connected").await;
     assert_eq!(shown["address"], phone.address());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_asks_for_a_passkey_is_told_of_and_can_be_linked_once_it_does_not() {
+    let whatsapp = Whatsapp::start();
+    let server = whatsapp.server(&[]);
+    let tenant = Tenant::of(&server).await;
+    let phone = whatsapp.phone("Alice").await;
+    let asks = async |on: bool| {
+        let path = format!("/phones/{}", phone.number);
+        whatsapp.ask(Method::PATCH, &path, Some(&json!({"passkey": on}))).await;
+    };
+    asks(true).await;
+    let instance = Instance::create(&tenant.client, &json!({"mode": "live"})).await;
+    let qr = instance.qr().await;
+    assert_eq!(phone.tries("scan", &json!({"qr": qr})).await.status, 400);
+    let shown = instance.wait_status("disconnected").await;
+    assert_eq!(shown["connectionStatus"]["reason"], "passkey_required", "{shown}");
+    let closed = closed(&instance, "error").await;
+    assert_eq!(
+        (&closed["data"]["detail"], &closed["data"]["willReconnect"]),
+        (&json!("passkey_required"), &json!(false))
+    );
+    // Nobody tries again by itself: that is for whoever has the phone in his hand.
+    crate::harness::stays(Duration::from_secs(1), "it waits", async || {
+        instance.get("").await["connectionStatus"]["status"] == "disconnected"
+    })
+    .await;
+    asks(false).await;
+    instance.client.order(&instance.at("/reconnect")).await.expect(200);
+    instance.wait_status("qr_received").await;
+    phone.scans(&instance).await;
+    assert_eq!(whatsapp.stats().await["pairings"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +137,7 @@ async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
     }
     let nobody = json!({"phone": "15559990001", "message": "x"});
     let sent = stage.instance.wa_post("/send", &nobody).await.expect(200)["id"].as_str().expect("an id").to_owned();
-    let failed = stage.instance.wait_event("nobody", |event| event["data"]["messageId"] == sent.as_str()).await;
+    let failed = stage.instance.wait_event_of(&sent).await;
     assert_eq!(failed["data"]["reason"], "not_on_whatsapp");
     let stats = stage.whatsapp.stats().await;
     assert_eq!((&stats["refusedMessages"], &stats["duplicateMessages"]), (&json!(2), &json!(0)));

@@ -27,7 +27,7 @@ async fn moves(stage: Stage, server: Server) -> (Stage, Server, Instance) {
     instance.import_session(&file, PASSPHRASE).await.expect(200);
     let shown = instance.wait_status("connected").await;
     assert_eq!(shown["address"], stage.own.address());
-    instance.wait_event("meanwhile", |event| event["data"]["messageId"] == meanwhile.as_str()).await;
+    instance.wait_event_of(&meanwhile).await;
     let Stage { whatsapp, server: before, instance: old, own, other } = stage;
     (Stage { whatsapp, server, instance, own, other }, before, old)
 }
