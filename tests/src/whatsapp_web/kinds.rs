@@ -210,10 +210,9 @@ async fn groups_numbers_and_receipts() {
     let group = stage.instance.wa_post("/groups", &body).await.expect(201);
     let id = group["id"].as_str().expect("an id").to_owned();
     assert_eq!(group["size"], 3);
-    let sent = stage.instance.wa_post("/send", &json!({"phone": id, "message": "to all"})).await.expect(200);
-    let sent = sent["id"].as_str().expect("an id");
+    let sent = stage.instance.send(&id, "to all").await;
     for phone in [&stage.other, &third] {
-        assert_eq!(phone.receives(sent).await["text"], "to all");
+        assert_eq!(phone.receives(&sent).await["text"], "to all");
     }
     let written = third.writes(&id, &json!({"text": "from Carol"})).await;
     let event = stage.instance.wait_event_of(&written).await;

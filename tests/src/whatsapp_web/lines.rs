@@ -125,8 +125,7 @@ async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
     let stage = Stage::set().await;
     for (error, reason) in [(463, "reachout_timelock"), (479, "refused_479")] {
         stage.own.does("refuse", &json!({"error": error, "count": 1})).await;
-        let body = json!({"phone": stage.other.number, "message": "cold"});
-        let sent = stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned();
+        let sent = stage.instance.send(&stage.other.number, "cold").await;
         let failed = stage
             .instance
             .wait_event(reason, |event| {
@@ -135,8 +134,7 @@ async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
             .await;
         assert_eq!(failed["data"]["reason"], reason);
     }
-    let nobody = json!({"phone": "15559990001", "message": "x"});
-    let sent = stage.instance.wa_post("/send", &nobody).await.expect(200)["id"].as_str().expect("an id").to_owned();
+    let sent = stage.instance.send("15559990001", "x").await;
     let failed = stage.instance.wait_event_of(&sent).await;
     assert_eq!(failed["data"]["reason"], "not_on_whatsapp");
     let stats = stage.whatsapp.stats().await;
@@ -151,8 +149,7 @@ async fn while_the_network_is_cut_for_a_minute_messages_wait_and_then_arrive_in_
     assert_eq!(closed(&stage.instance, "unreachable").await["data"]["willReconnect"], true);
     let mut ids = Vec::new();
     for number in 0..5 {
-        let body = json!({"phone": stage.other.number, "message": format!("cut {number}")});
-        ids.push(stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned());
+        ids.push(stage.instance.send(&stage.other.number, &format!("cut {number}")).await);
     }
     let written = stage.other.writes(&stage.own.number, &json!({"text": "while you were away"})).await;
     let patience = Duration::from_secs(150);
