@@ -139,13 +139,7 @@ async fn twenty_kills_lose_nothing_double_nothing_and_keep_the_order() {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        server = tokio::task::spawn_blocking(move || {
-            server.kill();
-            server.restart();
-            server
-        })
-        .await
-        .unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        server = server.killed_and_restarted().await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);

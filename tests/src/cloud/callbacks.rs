@@ -76,16 +76,14 @@ async fn repeats_are_one_message_and_order_is_kept() {
         .map(|n| account.number.message(&sender, &format!("wamid.n{n:02}"), "text", &json!({"body": format!("{n}")})))
         .collect();
     for callback in &callbacks {
-        assert_eq!(account.tell(callback).await.status, 200);
+        account.takes(callback).await;
     }
     // A day later, in another order and in one piece.
     let mut messages: Vec<Value> =
         callbacks.iter().map(|one| one["entry"][0]["changes"][0]["value"]["messages"][0].clone()).collect();
     messages.reverse();
     assert_eq!(account.tell(&account.number.callback(&json!({"messages": messages}))).await.expect(200)["taken"], 30);
-    let last = account.number.message(&sender, "wamid.last", "text", &json!({"body": "last"}));
-    assert_eq!(account.tell(&last).await.status, 200);
-    account.heard("wamid.last").await;
+    account.gets(&sender, "wamid.last", "text", &json!({"body": "last"})).await;
     let told: Vec<String> = account
         .instance
         .events()
@@ -104,17 +102,11 @@ async fn statuses_rise_whatever_their_order_and_number() {
     for order in [["sent", "delivered", "read"], ["read", "sent", "delivered"], ["delivered", "read", "sent"]] {
         let sent = account.sent(&json!({"to": "15557654321", "content": order.join(",")})).await;
         for status in order.iter().chain(&order) {
-            assert_eq!(account.tell(&account.number.status(&sent, status, &json!({}))).await.status, 200);
+            account.takes(&account.number.status(&sent, status, &json!({}))).await;
         }
         account.until(&sent.id, "read").await;
-        let probe = account.number.message(
-            &Sender { phone: sent.to.clone(), ..Sender::new("A") },
-            &format!("wamid.p{}", order[0]),
-            "text",
-            &json!({"body": "p"}),
-        );
-        assert_eq!(account.tell(&probe).await.status, 200);
-        account.heard(&format!("wamid.p{}", order[0])).await;
+        let sender = Sender { phone: sent.to.clone(), ..Sender::new("A") };
+        account.gets(&sender, &format!("wamid.p{}", order[0]), "text", &json!({"body": "p"})).await;
         let statuses: Vec<Value> =
             account.told("message_status", &sent.id).await.iter().map(|data| data["status"].clone()).collect();
         let wanted: &[&str] = if order[0] == "read" || order[1] == "read" && order[0] != "delivered" {
@@ -138,9 +130,6 @@ async fn an_account_that_cannot_send_is_still_written_to() {
     account.text("15557654321", "x").await;
     account.instance.wait_status("auth_expired").await;
     let sender = Sender::new("Ada");
-    assert_eq!(
-        account.tell(&account.number.message(&sender, "wamid.still", "text", &json!({"body": "hello?"}))).await.status,
-        200
-    );
-    assert_eq!(account.heard("wamid.still").await["body"], "hello?");
+    let heard = account.gets(&sender, "wamid.still", "text", &json!({"body": "hello?"})).await;
+    assert_eq!(heard["data"]["body"], "hello?");
 }

@@ -6,34 +6,22 @@ use crate::harness::{cut_off, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The server of a test of its own, killed and started again; the account's borrow of it is put off.
-struct Killed {
-    world: World,
-}
-
-impl Killed {
-    fn again(&mut self) {
-        self.world.server.kill();
-        self.world.server.restart();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_that_was_cut_off_is_never_repeated_and_known_in_the_end() {
-    let mut killed = Killed { world: World::start() };
-    let account = killed.world.account().await;
+    let mut world = World::start();
+    let account = world.account().await;
     let (number, instance) = (account.number.clone(), account.instance.clone());
     account.graph.script(&number, [Fault::Held]);
     let id = account.text("15557654321", "between").await;
     let sent = eventually("taken by the platform", async || account.graph.sent(&number).pop()).await;
     drop(account);
-    killed.again();
-    let account = Account { graph: &killed.world.graph, number, instance };
+    world = world.restarted().await;
+    let account = world.known(&number, &instance);
     account.instance.wait_status("connected").await;
     let failed = account.until(&id, "failed").await;
     assert_eq!(failed["reason"], "outcome_unknown");
     for status in ["sent", "delivered"] {
-        assert_eq!(account.tell(&account.number.status(&sent, status, &json!({}))).await.status, 200);
+        account.takes(&account.number.status(&sent, status, &json!({}))).await;
     }
     let message = account.until(&id, "delivered").await;
     assert_eq!(message["messageId"], sent.id.as_str());
@@ -44,8 +32,8 @@ async fn a_send_that_was_cut_off_is_never_repeated_and_known_in_the_end() {
 async fn callbacks_that_were_answered_are_told_once_whatever_is_killed() {
     const ROUNDS: usize = 4;
     const EACH: usize = 12;
-    let mut killed = Killed { world: World::start() };
-    let account = killed.world.account().await;
+    let mut world = World::start();
+    let account = world.account().await;
     let (number, instance) = (account.number.clone(), account.instance.clone());
     let media = account.graph.media("image/png", &super::png(7));
     drop(account);
@@ -64,16 +52,14 @@ async fn callbacks_that_were_answered_are_told_once_whatever_is_killed() {
             }
         });
         answered.extend(futures_util::future::join_all(posts).await.into_iter().flatten());
-        killed.again();
+        world = world.restarted().await;
     }
     assert_eq!(answered.len(), ROUNDS * EACH);
     eventually("all are told", async || {
-        let told =
-            told(&Account { graph: &killed.world.graph, number: number.clone(), instance: instance.clone() }).await;
-        (told.len() >= answered.len()).then_some(())
+        (told(&world.known(&number, &instance)).await.len() >= answered.len()).then_some(())
     })
     .await;
-    let told = told(&Account { graph: &killed.world.graph, number, instance }).await;
+    let told = told(&world.known(&number, &instance)).await;
     for id in &answered {
         assert_eq!(told.get(id), Some(&1), "{id}");
     }

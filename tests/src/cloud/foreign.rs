@@ -5,6 +5,7 @@ use super::png;
 use crate::harness::graph::{Graph, Number, Sender, Sent};
 use crate::harness::tools::{node, python, stdout};
 use serde_json::{Value, json};
+use std::process::Output;
 
 /// Callbacks of every kind that the suite uses, with their signatures.
 fn callbacks(graph: &Graph, number: &Number) -> Vec<Value> {
@@ -35,17 +36,28 @@ fn callbacks(graph: &Graph, number: &Number) -> Vec<Value> {
     all.into_iter().map(signed).collect()
 }
 
-fn input(graph: &Graph, number: &Number) -> String {
-    json!({"url": graph.url(), "id": number.id, "token": number.token, "secret": number.app_secret,
-           "callbacks": callbacks(graph, number)})
-    .to_string()
+/// What a program of a client prints, given where the fake is and what to read.
+fn said(run: fn(&str, &str) -> Output, program: &str, graph: &Graph, number: &Number) -> Value {
+    let input = json!({"url": graph.url(), "id": number.id, "token": number.token, "secret": number.app_secret,
+                       "callbacks": callbacks(graph, number)});
+    serde_json::from_str(&stdout(&run(program, &input.to_string()))).expect("JSON")
+}
+
+/// What both clients send, as the fake took it, in their order.
+fn sent(graph: &Graph, number: &Number, said: &Value) -> Vec<Sent> {
+    let sent = graph.sent(number);
+    let kinds: Vec<_> = sent.iter().map(|sent| sent.body["type"].clone()).collect();
+    assert_eq!(kinds, ["text", "image", "location", "contacts", "reaction", "template"]);
+    assert_eq!(said["ids"], json!(sent.iter().map(|sent| &sent.id).collect::<Vec<_>>()));
+    sent
 }
 
 #[test]
 fn a_client_for_node_sends_uploads_and_reads_callbacks() {
     let graph = Graph::start();
     let number = graph.number();
-    let out = stdout(&node(
+    let said = said(
+        node,
         r#"
         const { WhatsAppClient } = require("@kapso/whatsapp-cloud-api");
         const { verifySignature, normalizeWebhook } = require("@kapso/whatsapp-cloud-api/server");
@@ -77,13 +89,10 @@ fn a_client_for_node_sends_uploads_and_reads_callbacks() {
           console.log(JSON.stringify({ ids, described, size, refused, read }));
         })().catch((error) => { console.error(error); process.exit(1); });
         "#,
-        &input(&graph, &number),
-    ));
-    let said: Value = serde_json::from_str(&out).expect("JSON");
-    let sent = graph.sent(&number);
-    let kinds: Vec<_> = sent.iter().map(|sent| sent.body["type"].clone()).collect();
-    assert_eq!(kinds, ["text", "image", "location", "contacts", "reaction", "template"]);
-    assert_eq!(said["ids"], json!(sent.iter().map(|sent| &sent.id).collect::<Vec<_>>()));
+        &graph,
+        &number,
+    );
+    sent(&graph, &number, &said);
     assert_eq!((&said["size"], &said["refused"]), (&json!(8), &json!(100)), "{said}");
     assert_eq!(graph.read(&number).len(), 1);
     let kinds = ["text", "image", "location", "reaction", "delivered", "failed"];
@@ -97,7 +106,8 @@ fn a_client_for_node_sends_uploads_and_reads_callbacks() {
 fn a_client_for_python_sends_uploads_and_reads_callbacks() {
     let graph = Graph::start();
     let number = graph.number();
-    let out = stdout(&python(
+    let said = said(
+        python,
         r#"
 import json, sys
 import httpx
@@ -145,14 +155,11 @@ for callback in given["callbacks"]:
 forged = wa.webhook_update_validator(b"{}", given["callbacks"][0]["signature"])
 print(json.dumps({"ids": ids, "size": len(content), "mime": described.mime_type, "refused": refused, "read": read, "checked": checked, "forged": forged[1]}))
 "#,
-        &input(&graph, &number),
-    ));
-    let said: Value = serde_json::from_str(&out).expect("JSON");
-    let sent = graph.sent(&number);
-    let kinds: Vec<_> = sent.iter().map(|sent| sent.body["type"].clone()).collect();
-    assert_eq!(kinds, ["text", "image", "location", "contacts", "reaction", "template"]);
+        &graph,
+        &number,
+    );
+    let sent = sent(&graph, &number, &said);
     assert_eq!(sent[0].body["biz_opaque_callback_data"], "t1");
-    assert_eq!(said["ids"], json!(sent.iter().map(|sent| &sent.id).collect::<Vec<_>>()));
     assert_eq!(
         (&said["size"], &said["mime"], &said["refused"]),
         (&json!(8), &json!("image/png"), &json!(100)),

@@ -8,7 +8,7 @@ mod receive;
 mod refusals;
 mod send;
 
-use crate::harness::graph::{Graph, Number, Sent};
+use crate::harness::graph::{Graph, Number, Sender, Sent};
 use crate::harness::{Answer, Client, Instance, Receiver, Server, Tenant, eventually};
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -30,6 +30,16 @@ impl World {
         let all: Vec<_> = env.iter().copied().chain([("WHATSAPP_CLOUD_API_URL", url.as_str())]).collect();
         let server = Server::start_with(&all);
         World { graph, server }
+    }
+
+    /// The server is killed and started again.
+    async fn restarted(self) -> World {
+        World { server: self.server.killed_and_restarted().await, ..self }
+    }
+
+    /// An account of before.
+    fn known(&self, number: &Number, instance: &Instance) -> Account<'_> {
+        Account { graph: &self.graph, number: number.clone(), instance: instance.clone() }
     }
 
     fn shared() -> &'static World {
@@ -112,9 +122,21 @@ impl Account<'_> {
         self.number.post(self.client(), &self.instance.id, callback).await
     }
 
+    /// The same, which must be taken.
+    async fn takes(&self, callback: &Value) {
+        let answer = self.tell(callback).await;
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+
+    /// Somebody writes; gives the event.
+    async fn gets(&self, from: &Sender, id: &str, kind: &str, content: &Value) -> Value {
+        self.takes(&self.number.message(from, id, kind, content)).await;
+        self.instance.wait_event_of(id).await
+    }
+
     /// Waits for a received message, by the platform's id, as its event has it.
     async fn heard(&self, id: &str) -> Value {
-        let event = self.instance.wait_event(id, |event| event["data"]["messageId"] == id).await;
+        let event = self.instance.wait_event_of(id).await;
         event["data"].clone()
     }
 

@@ -67,8 +67,7 @@ async fn media_is_brought_into_our_storage() {
         }
         object["caption"] = json!("see");
         let id = format!("wamid.m{serial}");
-        assert_eq!(account.tell(&account.number.message(&sender, &id, kind, &object)).await.status, 200);
-        let data = account.heard(&id).await;
+        let data = account.gets(&sender, &id, kind, &object).await["data"].clone();
         assert_eq!(
             (&data["type"], &data["contentType"], &data["hasMedia"]),
             (&json!(shown), &json!(kind), &json!(true))
@@ -91,8 +90,7 @@ async fn media_that_cannot_be_had_is_told_with_where_it_is() {
     object["caption"] = json!("gone");
     let media = object["id"].as_str().expect("an id").to_owned();
     account.graph.forget(&media);
-    assert_eq!(account.tell(&account.number.message(&sender, "wamid.gone", "image", &object)).await.status, 200);
-    let data = account.heard("wamid.gone").await;
+    let data = account.gets(&sender, "wamid.gone", "image", &object).await["data"].clone();
     assert_eq!(
         (&json!(["imageMessage", "image"]), &json!("gone"), &json!(false)),
         (&json!([data["type"], data["contentType"]]), &data["body"], &data["hasMedia"])
@@ -107,7 +105,7 @@ async fn media_stays_where_it_is_if_that_is_wanted() {
     let object = account.graph.media("audio/ogg", b"never fetched");
     let callback = account.number.message(&Sender::new("Ada"), "wamid.lazy", "audio", &object);
     let before = account.graph.asked(&account.number);
-    assert_eq!(account.tell(&callback).await.status, 200);
+    account.takes(&callback).await;
     let data = account.heard("wamid.lazy").await;
     assert_eq!((&data["type"], &data["hasMedia"]), (&json!("audioMessage"), &json!(false)));
     assert_eq!(data["detail"]["mediaId"], object["id"]);
@@ -118,10 +116,8 @@ async fn media_stays_where_it_is_if_that_is_wanted() {
 async fn every_other_kind_is_told() {
     let account = World::shared().account().await;
     let sender = Sender::new("Ada");
-    let tell = async |id: &str, kind: &str, object: Value| {
-        assert_eq!(account.tell(&account.number.message(&sender, id, kind, &object)).await.status, 200, "{kind}");
-        account.heard(id).await
-    };
+    let tell =
+        async |id: &str, kind: &str, object: Value| account.gets(&sender, id, kind, &object).await["data"].clone();
     let place = tell(
         "wamid.k1",
         "location",
@@ -149,7 +145,7 @@ async fn every_other_kind_is_told() {
 
     let unsupported = json!({"from": sender.phone, "id": "wamid.k8", "timestamp": sender.at.to_string(), "type": "unsupported",
                              "errors": [{"code": 131_051, "title": "Message type unknown"}]});
-    assert_eq!(account.tell(&account.number.callback(&json!({"messages": [unsupported]}))).await.status, 200);
+    account.takes(&account.number.callback(&json!({"messages": [unsupported]}))).await;
     assert_eq!(account.heard("wamid.k8").await["detail"]["errors"][0]["code"], 131_051);
 }
 
@@ -163,8 +159,7 @@ async fn reactions_change_what_they_are_about() {
         if let Some(emoji) = emoji {
             object["emoji"] = json!(emoji);
         }
-        assert_eq!(account.tell(&account.number.message(&sender, id, "reaction", &object)).await.status, 200);
-        let told = account.instance.wait_event(id, |event| event["data"]["messageId"] == id).await;
+        let told = account.gets(&sender, id, "reaction", &object).await;
         assert_eq!(
             (&told["type"], &told["data"]["reaction"]["messageId"]),
             (&json!("message_reaction"), &json!(sent.id))
@@ -180,17 +175,12 @@ async fn reactions_change_what_they_are_about() {
 async fn a_person_whose_number_is_hidden_can_be_talked_to() {
     let account = World::shared().account().await;
     let sender = Sender::new("Ada");
-    let first = account.number.message(&sender, "wamid.h1", "text", &json!({"body": "with a number"}));
-    assert_eq!(account.tell(&first).await.status, 200);
-    account.heard("wamid.h1").await;
+    account.gets(&sender, "wamid.h1", "text", &json!({"body": "with a number"})).await;
     // From now on without it: the same chat.
     let hidden = json!({"profile": {"name": "Ada", "username": "ada"}, "user_id": sender.user_id()});
     let second = json!({"from_user_id": sender.user_id(), "id": "wamid.h2",
                         "timestamp": sender.at.to_string(), "type": "text", "text": {"body": "without one"}});
-    assert_eq!(
-        account.tell(&account.number.callback(&json!({"contacts": [hidden], "messages": [second]}))).await.status,
-        200
-    );
+    account.takes(&account.number.callback(&json!({"contacts": [hidden], "messages": [second]}))).await;
     let heard = account.heard("wamid.h2").await;
     let address = format!("{}@bsuid", sender.user_id());
     assert_eq!(heard["from"], address);
@@ -204,10 +194,7 @@ async fn a_person_whose_number_is_hidden_can_be_talked_to() {
 async fn edits_revocations_and_what_the_phone_wrote() {
     let account = World::shared().account().await;
     let sender = Sender::new("Ada");
-    let tell = async |id: &str, kind: &str, object: Value| {
-        assert_eq!(account.tell(&account.number.message(&sender, id, kind, &object)).await.status, 200, "{kind}");
-        account.instance.wait_event(id, |event| event["data"]["messageId"] == id).await
-    };
+    let tell = async |id: &str, kind: &str, object: Value| account.gets(&sender, id, kind, &object).await;
     tell("wamid.e1", "text", json!({"body": "frist"})).await;
     tell("wamid.e2", "text", json!({"body": "oops"})).await;
     let new = json!({"original_message_id": "wamid.e1", "message": {"type": "text", "text": {"body": "first"}}});
@@ -219,7 +206,7 @@ async fn edits_revocations_and_what_the_phone_wrote() {
     let mut callback = account.number.callback(&json!({"message_echoes": [echo]}));
     callback["entry"][0]["changes"][0]["field"] = json!("smb_message_echoes");
     assert_eq!(account.tell(&callback).await.expect(200)["taken"], 1);
-    let sent = account.instance.wait_event("the echo", |event| event["data"]["messageId"] == "wamid.e5").await;
+    let sent = account.instance.wait_event_of("wamid.e5").await;
     assert_eq!((&sent["type"], &sent["data"]["body"]), (&json!("message_sent"), &json!("from the phone")));
     let history = account.instance.history(&sender.phone).await;
     let shown: Vec<Value> = history

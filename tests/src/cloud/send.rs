@@ -18,7 +18,7 @@ async fn texts_answers_and_previews() {
 
     let sender = Sender::new("Ada");
     let asked = account.number.message(&sender, "wamid.question", "text", &json!({"body": "well?"}));
-    assert_eq!(account.tell(&asked).await.status, 200);
+    account.takes(&asked).await;
     account.heard("wamid.question").await;
     let reply = json!({"to": sender.phone, "content": "see https://example.com", "quotedMessageId": "wamid.question", "linkPreview": true});
     let sent = account.sent(&reply).await;
@@ -106,7 +106,7 @@ async fn places_cards_reactions_and_templates() {
 
     let sender = Sender::new("Ada");
     let callback = account.number.message(&sender, "wamid.liked", "text", &json!({"body": "like me"}));
-    assert_eq!(account.tell(&callback).await.status, 200);
+    account.takes(&callback).await;
     account.heard("wamid.liked").await;
     for emoji in ["👍", ""] {
         let answer = account

@@ -188,6 +188,11 @@ impl Instance {
         self.wait_event_within(soon(), what, wanted).await
     }
 
+    /// Waits for the first event about a message, by the platform's id.
+    pub async fn wait_event_of(&self, message: &str) -> Value {
+        self.wait_event(message, |event| event["data"]["messageId"] == message).await
+    }
+
     /// The same with another deadline.
     pub async fn wait_event_within(&self, deadline: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         eventually_within(deadline, &format!("event {what}"), async || {

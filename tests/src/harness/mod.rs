@@ -20,6 +20,7 @@ pub mod shape;
 pub mod socket;
 pub mod tenant;
 pub mod tools;
+pub mod tunnel;
 pub mod wait;
 pub mod whatsapp;
 

@@ -248,6 +248,31 @@ impl Server {
         self.launch();
     }
 
+    /// [`Server::kill`] and [`Server::restart`], away from the runtime's threads: other tasks go on meanwhile.
+    ///
+    /// # Panics
+    /// When it does not start again in time.
+    pub async fn killed_and_restarted(self) -> Server {
+        self.ended_and_restarted(Server::kill).await
+    }
+
+    /// [`Server::stop`], which must succeed, and [`Server::restart`], likewise.
+    ///
+    /// # Panics
+    /// When it does not end well, or does not start again in time.
+    pub async fn stopped_and_restarted(self) -> Server {
+        self.ended_and_restarted(|server| assert!(server.stop().success(), "a stop in good order")).await
+    }
+
+    async fn ended_and_restarted(mut self, end: impl FnOnce(&mut Server) + Send + 'static) -> Server {
+        let restarting = tokio::task::spawn_blocking(move || {
+            end(&mut self);
+            self.restart();
+            self
+        });
+        restarting.await.expect("the server starts again")
+    }
+
     /// Resident memory in KiB, as the kernel counts it; of the local home's process.
     ///
     /// # Panics

@@ -4,7 +4,6 @@ use super::wait::soon;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -206,22 +205,4 @@ impl Socket {
         drop(self.stream.close(None).await);
         while let Some(Ok(_)) = self.stream.next().await {}
     }
-}
-
-/// Where a client stands after these frames: the newest number of each chat, as `user` names them.
-///
-/// # Panics
-/// When a frame is not a message.
-#[must_use]
-pub fn positions(user: &str, messages: &[Value]) -> BTreeMap<String, u64> {
-    let mut after = BTreeMap::new();
-    for message in messages {
-        let text = |name: &str| message[name].as_str().expect("a text").to_owned();
-        let chat =
-            if message["chatType"] == "single" && message["fromId"] != user { text("fromId") } else { text("toId") };
-        let seq = message["messageSeq"].as_u64().expect("a number");
-        let newest = after.entry(chat).or_insert(0);
-        *newest = seq.max(*newest);
-    }
-    after
 }

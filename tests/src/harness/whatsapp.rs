@@ -1,16 +1,18 @@
 //! A WhatsApp of the tests' own: `tests/peers/whatsapp`, a process with a socket for linked devices and an HTTP control for its phones,
 //! and servers that talk to it.
 
-use super::client::{Client, Credential};
+use super::client::{Answer, Client, Credential};
 use super::instance::Instance;
 use super::process::{binary, unwatch, watch};
 use super::server::Server;
 use super::tenant::fresh_phone;
-use super::wait::eventually;
+use super::wait::{eventually, eventually_within};
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// The running fake. It ends when this is dropped.
 pub struct Whatsapp {
@@ -57,6 +59,12 @@ impl Whatsapp {
         Server::start_bundle_of("worker-with-fake", &[("WHATSAPP_WEB_URL", &self.url()), ("WHATSAPP_PACE", "off")])
     }
 
+    /// `127.0.0.1:<port>`, where linked devices connect.
+    #[must_use]
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
     fn url(&self) -> String {
         format!("ws://{}/ws/chat", self.socket)
     }
@@ -67,6 +75,30 @@ impl Whatsapp {
         let phone = self.ask(Method::POST, "/phones", Some(&json!({"phone": number, "name": name}))).await;
         let lid = phone["lid"].as_str().expect("a LID").to_owned();
         Phone { control: self.control.clone(), number, lid }
+    }
+
+    /// A group of `creator` and others; gives its address.
+    ///
+    /// # Panics
+    /// When the fake refuses.
+    pub async fn group(&self, subject: &str, creator: &Phone, members: &[&Phone]) -> String {
+        let members: Vec<&str> = members.iter().map(|phone| phone.number.as_str()).collect();
+        let new = json!({"creator": creator.number, "subject": subject, "members": members});
+        let group = self.ask(Method::POST, "/groups", Some(&new)).await;
+        group["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What it counted so far.
+    pub async fn stats(&self) -> Value {
+        self.ask(Method::GET, "/stats", None).await
+    }
+
+    /// Waits until so many clients are connected.
+    pub async fn until_connected(&self, clients: usize, deadline: Duration) {
+        eventually_within(deadline, &format!("{clients} connections"), async || {
+            (self.stats().await["connections"] == clients).then_some(())
+        })
+        .await;
     }
 
     /// Anything of the control API, which must succeed.
@@ -115,9 +147,24 @@ impl Phone {
         ask(&self.control, Method::POST, &format!("/phones/{}/{what}", self.number), Some(body)).await
     }
 
+    /// The same, which may be refused.
+    pub async fn tries(&self, what: &str, body: &Value) -> Answer {
+        self.control.post(&format!("/phones/{}/{what}", self.number), body).await
+    }
+
     /// Something that the phone knows.
     pub async fn get(&self, what: &str) -> Value {
         ask(&self.control, Method::GET, &format!("/phones/{}{what}", self.number), None).await
+    }
+
+    /// A file that the phone has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn file(&self, what: &str) -> Bytes {
+        let answer = self.control.get(&format!("/phones/{}{what}", self.number)).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        answer.body
     }
 
     /// Writes to somebody; gives the message's id.
@@ -155,9 +202,7 @@ impl Phone {
         // A code that was replaced meanwhile is refused: then the next one.
         eventually("a scanned code", async || {
             let qr = instance.qr().await;
-            let path = format!("/phones/{}/scan", self.number);
-            let answer = self.control.post(&path, &json!({"qr": qr})).await;
-            (answer.status == 200).then_some(())
+            (self.tries("scan", &json!({"qr": qr})).await.status == 200).then_some(())
         })
         .await;
         instance.wait_status("connected").await;

@@ -68,13 +68,7 @@ async fn kills_leave_no_gap_lose_nothing_and_double_nothing() {
         .collect();
     for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(1200)).await;
-        server = tokio::task::spawn_blocking(move || {
-            server.kill();
-            server.restart();
-            server
-        })
-        .await
-        .expect("the server starts again");
+        server = server.killed_and_restarted().await;
     }
     tokio::time::sleep(Duration::from_millis(1200)).await;
     stop.store(true, Ordering::Relaxed);

@@ -126,20 +126,13 @@ async fn run(corpus: &[Value], wanted: &Value, seed: u64) {
             (heap.lock().expect("no panic").len() <= left).then_some(())
         })
         .await;
-        server = tokio::task::spawn_blocking(move || {
-            server.kill();
-            server.restart();
-            server
-        })
-        .await
-        .expect("no panic");
+        server = server.killed_and_restarted().await;
     }
     for client in clients {
         client.await.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     }
     // Once more in the middle of the work on what was accepted.
-    server.kill();
-    server.restart();
+    let server = server.killed_and_restarted().await;
     ends_as_wanted(&server, wanted, seed).await;
 }
 

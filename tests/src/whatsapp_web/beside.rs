@@ -1,6 +1,6 @@
 //! What comes in beside messages: calls, changes of groups, presence of whoever is watched.
 
-use super::{Stage, kill_and_restart};
+use super::Stage;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -23,10 +23,8 @@ async fn a_call_is_told_of_when_it_comes_and_when_it_is_over() {
     stage.other.does("hangup", &json!({"to": stage.own.number, "call": call})).await;
     let over = stage.instance.wait_event("its end", |event| event["type"] == "call_ended").await;
     assert_eq!((&over["data"]["callId"], &over["data"]["outcome"]), (&call, &json!("missed")));
-    let Stage { server, instance, own, other, whatsapp } = stage;
-    let server = kill_and_restart(server).await;
-    instance.wait_status("connected").await;
-    let stage = Stage { server, instance, own, other, whatsapp };
+    let stage = stage.restarted().await;
+    stage.instance.wait_status("connected").await;
     stage.hears(&json!({"text": "sorry, in my pocket"})).await;
     assert_eq!((stage.told("call_received").await.len(), stage.told("call_ended").await.len()), (1, 1));
 }
@@ -35,8 +33,7 @@ async fn a_call_is_told_of_when_it_comes_and_when_it_is_over() {
 async fn changes_of_a_group_are_told_of_once() {
     let stage = Stage::set().await;
     let third = stage.whatsapp.phone("Carol").await;
-    let new = json!({"creator": stage.other.number, "subject": "Plans", "members": [stage.own.number]});
-    let group = stage.whatsapp.ask(Method::POST, "/groups", Some(&new)).await["id"].as_str().expect("an id").to_owned();
+    let group = stage.whatsapp.group("Plans", &stage.other, &[&stage.own]).await;
     let member = json!({"phones": [third.number]});
     let steps = [
         ("add", member.clone()),

@@ -1,8 +1,6 @@
 //! Many accounts at once.
 
-use super::kill_and_restart;
-use crate::harness::{Tenant, eventually_within, whatsapp::Whatsapp};
-use http::Method;
+use crate::harness::{Tenant, whatsapp::Whatsapp};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -30,12 +28,8 @@ async fn two_hundred_accounts_are_linked_at_once_and_all_are_back_after_a_restar
     let linked = begun.elapsed();
     let memory = server.resident_kib();
     let begun = Instant::now();
-    let server = kill_and_restart(server).await;
-    eventually_within(Duration::from_secs(60), "all are connected", async || {
-        let stats = whatsapp.ask(Method::GET, "/stats", None).await;
-        (stats["connections"] == ACCOUNTS).then_some(())
-    })
-    .await;
+    let server = server.killed_and_restarted().await;
+    whatsapp.until_connected(ACCOUNTS, Duration::from_secs(60)).await;
     let restored = begun.elapsed();
     println_figures(linked, restored, memory, server.resident_kib());
     assert!(restored < RESTORED, "restored in {restored:?}");

@@ -1,8 +1,7 @@
 //! Messages from before the link: in the history of their chats, each once, without a word to webhooks.
 
-use super::{Stage, kill_and_restart};
+use super::Stage;
 use crate::harness::{Receiver, eventually_within};
-use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -32,9 +31,7 @@ impl Stage {
 async fn history_is_stored_once_and_webhooks_hear_nothing_of_it() {
     let receiver = Receiver::start().await;
     let stage = Stage::set_with(&[], &json!({"webhookUrl": receiver.url("/told"), "webhookEvents": ["*"]})).await;
-    let group = json!({"creator": stage.other.number, "subject": "Old friends", "members": [stage.own.number]});
-    let group =
-        stage.whatsapp.ask(Method::POST, "/groups", Some(&group)).await["id"].as_str().expect("an id").to_owned();
+    let group = stage.whatsapp.group("Old friends", &stage.other, &[&stage.own]).await;
     // One of them has come live before.
     let live = stage.hears(&json!({"text": "live"})).await["data"]["messageId"].clone();
     let old = json!({
@@ -113,8 +110,7 @@ async fn a_kill_in_the_middle_of_a_large_history_loses_and_doubles_nothing() {
             (shown >= Some(handed * kill / 4)).then_some(())
         })
         .await;
-        let Stage { server, whatsapp, instance, own, other } = stage;
-        stage = Stage { server: kill_and_restart(server).await, whatsapp, instance, own, other };
+        stage = stage.restarted().await;
     }
     let shown = stage.synced(handed).await;
     println!("{handed} messages of history in {:?}, with two restarts", start.elapsed());

@@ -1,14 +1,10 @@
 //! Every kind of message, in both directions, and what else passes between people.
 
-use super::Stage;
+use super::{PNG, Stage};
 use crate::harness::eventually;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-
-/// The smallest picture.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_goes_out() {
@@ -77,7 +73,52 @@ async fn every_kind_goes_out() {
     read.expect(200);
     let read = stage.other.get(&format!("/receipts?kind=read&wait=10&id={}", asked.as_str().expect("an id"))).await;
     assert_eq!(read["receipts"].as_array().map(Vec::len), Some(1));
-    assert_eq!(stage.whatsapp.ask(Method::GET, "/stats", None).await["duplicateMessages"], 0);
+    assert_eq!(stage.whatsapp.stats().await["duplicateMessages"], 0);
+}
+
+/// A file that arrived at Bob, as it was before it was encrypted.
+async fn opened(stage: &Stage, arrived: &Value) -> Vec<u8> {
+    let path = format!("/inbox/{}/media", arrived["id"].as_str().expect("an id"));
+    stage.other.file(&path).await.to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn videos_stickers_and_uploaded_files_go_out() {
+    let stage = Stage::set().await;
+    let mp4 = [b"\0\0\0\x18ftypmp42".as_slice(), &[1; 5000]].concat();
+    let video = json!({"base64": STANDARD.encode(&mp4), "mimeType": "video/mp4", "caption": "waves"});
+    let video = stage.tells("/send-media", video).await;
+    assert_eq!((&video["kind"], &video["text"]), (&json!("videoMessage"), &json!("waves")));
+    assert_eq!(video["content"]["mimetype"], "video/mp4");
+    assert_eq!(opened(&stage, &video).await, mp4);
+    let once = json!({"base64": STANDARD.encode(&mp4), "mimeType": "video/mp4", "viewOnce": true});
+    let once = stage.tells("/send-media", once).await;
+    assert_eq!((&once["kind"], &once["content"]["viewOnce"]), (&json!("videoMessage"), &json!(true)));
+
+    let webp = [b"RIFF\x20\0\0\0WEBPVP8L".as_slice(), &[2; 32]].concat();
+    let sticker = json!({
+        "to": stage.other.number, "type": "sticker", "base64": STANDARD.encode(&webp), "mimeType": "image/webp",
+    });
+    let sent = stage.instance.post("/messages", &sticker).await.expect(201);
+    let sticker = stage.other.receives(sent["messageId"].as_str().expect("an id")).await;
+    assert_eq!((&sticker["kind"], &sticker["content"]["mimetype"]), (&json!("stickerMessage"), &json!("image/webp")));
+    assert_eq!(opened(&stage, &sticker).await, webp);
+
+    let path = stage.instance.wa("/send-file");
+    let asked = stage.hears(&json!({"text": "the report?"})).await["data"]["messageId"].clone();
+    let fields = [
+        ("phone", stage.other.number.as_str()),
+        ("caption", "here"),
+        ("quotedMessageId", asked.as_str().expect("an id")),
+    ];
+    let report = [b"%PDF-1.7\n".as_slice(), &[3; 300_000]].concat();
+    let file = Some(("report.pdf", "application/pdf", report.as_slice()));
+    let sent = stage.instance.client.upload(&path, &fields, file).await.expect(200);
+    let document = stage.other.receives(sent["id"].as_str().expect("an id")).await;
+    assert_eq!((&document["kind"], &document["text"]), (&json!("documentMessage"), &json!("here")));
+    assert_eq!(document["content"]["fileName"], "report.pdf");
+    assert_eq!(document["content"]["quoted"]["id"], asked);
+    assert_eq!(opened(&stage, &document).await, report);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +175,7 @@ async fn every_kind_comes_in() {
     }
     // What the phone itself writes shows as sent by us.
     let own = stage.own.writes(&stage.other.number, &json!({"text": "from the phone"})).await;
-    let own = stage.instance.wait_event("own", |event| event["data"]["messageId"] == own.as_str()).await;
+    let own = stage.instance.wait_event_of(&own).await;
     assert_eq!((&own["type"], &own["data"]["to"]), (&json!("message_sent"), &json!(stage.other.address())));
     let pending = eventually("everything acknowledged", async || {
         let pending = stage.own.get("/pending").await;
@@ -150,7 +191,7 @@ async fn media_stay_at_whatsapp_if_so_configured() {
     let data = &event["data"];
     assert_eq!((&data["type"], &data["body"], &data["hasMedia"]), (&json!("imageMessage"), &json!("c"), &json!(false)));
     assert!(data["detail"]["directPath"].is_string() && data["detail"]["mediaKey"].is_string(), "{data}");
-    assert_eq!(stage.whatsapp.ask(Method::GET, "/stats", None).await["mediaDownloads"], 0);
+    assert_eq!(stage.whatsapp.stats().await["mediaDownloads"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,13 +210,12 @@ async fn groups_numbers_and_receipts() {
     let group = stage.instance.wa_post("/groups", &body).await.expect(201);
     let id = group["id"].as_str().expect("an id").to_owned();
     assert_eq!(group["size"], 3);
-    let sent = stage.instance.wa_post("/send", &json!({"phone": id, "message": "to all"})).await.expect(200);
-    let sent = sent["id"].as_str().expect("an id");
+    let sent = stage.instance.send(&id, "to all").await;
     for phone in [&stage.other, &third] {
-        assert_eq!(phone.receives(sent).await["text"], "to all");
+        assert_eq!(phone.receives(&sent).await["text"], "to all");
     }
     let written = third.writes(&id, &json!({"text": "from Carol"})).await;
-    let event = stage.instance.wait_event("Carol's", |event| event["data"]["messageId"] == written.as_str()).await;
+    let event = stage.instance.wait_event_of(&written).await;
     assert_eq!((&event["data"]["isGroup"], &event["data"]["body"]), (&json!(true), &json!("from Carol")));
     let groups = stage.instance.client.get(&wa("/groups")).await.expect(200);
     assert_eq!(groups["groups"][0]["subject"], "A group");

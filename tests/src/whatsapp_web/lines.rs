@@ -1,13 +1,13 @@
 //! What may happen to a line: linked by code, restarted, unlinked, replaced, banned, refused, cut off.
 
-use super::{Stage, kill_and_restart};
+use super::Stage;
 use crate::harness::{Instance, Tenant, whatsapp::Whatsapp};
 use http::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Waits until the instance says that it is down for this reason, and gives the event of it.
-async fn closed(instance: &Instance, reason: &str) -> Value {
+pub(super) async fn closed(instance: &Instance, reason: &str) -> Value {
     instance.wait_event(reason, |event| event["type"] == "connection_closed" && event["data"]["reason"] == reason).await
 }
 
@@ -31,27 +31,51 @@ async fn a_code_links_as_a_qr_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_asks_for_a_passkey_is_told_of_and_can_be_linked_once_it_does_not() {
+    let whatsapp = Whatsapp::start();
+    let server = whatsapp.server(&[]);
+    let tenant = Tenant::of(&server).await;
+    let phone = whatsapp.phone("Alice").await;
+    let asks = async |on: bool| {
+        let path = format!("/phones/{}", phone.number);
+        whatsapp.ask(Method::PATCH, &path, Some(&json!({"passkey": on}))).await;
+    };
+    asks(true).await;
+    let instance = Instance::create(&tenant.client, &json!({"mode": "live"})).await;
+    let qr = instance.qr().await;
+    assert_eq!(phone.tries("scan", &json!({"qr": qr})).await.status, 400);
+    let shown = instance.wait_status("disconnected").await;
+    assert_eq!(shown["connectionStatus"]["reason"], "passkey_required", "{shown}");
+    let closed = closed(&instance, "error").await;
+    assert_eq!(
+        (&closed["data"]["detail"], &closed["data"]["willReconnect"]),
+        (&json!("passkey_required"), &json!(false))
+    );
+    // Nobody tries again by itself: that is for whoever has the phone in his hand.
+    crate::harness::stays(Duration::from_secs(1), "it waits", async || {
+        instance.get("").await["connectionStatus"]["status"] == "disconnected"
+    })
+    .await;
+    asks(false).await;
+    instance.client.order(&instance.at("/reconnect")).await.expect(200);
+    instance.wait_status("qr_received").await;
+    phone.scans(&instance).await;
+    assert_eq!(whatsapp.stats().await["pairings"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_needs_no_code() {
     let stage = Stage::set().await;
     stage.tells("/send", json!({"message": "before"})).await;
     stage.hears(&json!({"text": "before"})).await;
-    let Stage { server, instance, own, other, whatsapp } = stage;
-    let mut server = kill_and_restart(server).await;
-    instance.wait_status("connected").await;
-    let stage = Stage { server, instance, own, other, whatsapp };
+    let stage = stage.restarted().await;
+    stage.instance.wait_status("connected").await;
     assert_eq!(stage.tells("/send", json!({"message": "after a kill"})).await["text"], "after a kill");
     assert_eq!(stage.hears(&json!({"text": "after a kill"})).await["data"]["body"], "after a kill");
-    server = stage.server;
-    let server = tokio::task::spawn_blocking(move || {
-        assert!(server.stop().success());
-        server.restart();
-        server
-    });
-    let server = server.await.expect("it starts again");
+    let stage = Stage { server: stage.server.stopped_and_restarted().await, ..stage };
     stage.instance.wait_status("connected").await;
-    let stage = Stage { server, ..stage };
     assert_eq!(stage.tells("/send", json!({"message": "after a stop"})).await["text"], "after a stop");
-    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    let stats = stage.whatsapp.stats().await;
     assert_eq!(
         (&stats["pairings"], &stats["undecryptable"], &stats["retryReceipts"]),
         (&json!(1), &json!(0), &json!(0))
@@ -141,8 +165,7 @@ async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
     let stage = Stage::set().await;
     for (error, reason) in [(479, "refused_479"), (463, "reachout_timelock")] {
         stage.own.does("refuse", &json!({"error": error, "count": 1})).await;
-        let body = json!({"phone": stage.other.number, "message": "cold"});
-        let sent = stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned();
+        let sent = stage.instance.send(&stage.other.number, "cold").await;
         let failed = stage
             .instance
             .wait_event(reason, |event| {
@@ -151,11 +174,10 @@ async fn a_refused_message_fails_with_its_reason_and_is_not_repeated() {
             .await;
         assert_eq!(failed["data"]["reason"], reason);
     }
-    let nobody = json!({"phone": "15559990001", "message": "x"});
-    let sent = stage.instance.wa_post("/send", &nobody).await.expect(200)["id"].as_str().expect("an id").to_owned();
-    let failed = stage.instance.wait_event("nobody", |event| event["data"]["messageId"] == sent.as_str()).await;
+    let sent = stage.instance.send("15559990001", "x").await;
+    let failed = stage.instance.wait_event_of(&sent).await;
     assert_eq!(failed["data"]["reason"], "not_on_whatsapp");
-    let stats = stage.whatsapp.ask(Method::GET, "/stats", None).await;
+    let stats = stage.whatsapp.stats().await;
     assert_eq!((&stats["refusedMessages"], &stats["duplicateMessages"]), (&json!(2), &json!(0)));
 }
 
@@ -167,8 +189,7 @@ async fn while_the_network_is_cut_for_a_minute_messages_wait_and_then_arrive_in_
     assert_eq!(closed(&stage.instance, "unreachable").await["data"]["willReconnect"], true);
     let mut ids = Vec::new();
     for number in 0..5 {
-        let body = json!({"phone": stage.other.number, "message": format!("cut {number}")});
-        ids.push(stage.instance.wa_post("/send", &body).await.expect(200)["id"].as_str().expect("an id").to_owned());
+        ids.push(stage.instance.send(&stage.other.number, &format!("cut {number}")).await);
     }
     let written = stage.other.writes(&stage.own.number, &json!({"text": "while you were away"})).await;
     let patience = Duration::from_secs(150);

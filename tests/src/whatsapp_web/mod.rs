@@ -1,12 +1,16 @@
 //! The transport `web` of WhatsApp against `tests/peers/whatsapp`: a fake of the server with a simulated phone an account. The fake is
 //! held to the client library that the connector stands on; what the real server does beyond that is not shown here.
 
+mod asks;
 mod beside;
 mod fleet;
+mod groups;
 mod history;
 mod kinds;
 mod lines;
 mod moving;
+mod pacing;
+mod proxies;
 mod traffic;
 
 use crate::harness::{
@@ -14,6 +18,9 @@ use crate::harness::{
     whatsapp::{Phone, Whatsapp},
 };
 use serde_json::{Value, json};
+
+/// The smallest picture.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
 /// A fake, a server that talks to it, a linked instance, and somebody to write to.
 struct Stage {
@@ -38,10 +45,15 @@ impl Stage {
         Stage { whatsapp, server, instance, own, other }
     }
 
+    /// The server is killed and started again.
+    async fn restarted(self) -> Stage {
+        Stage { server: self.server.killed_and_restarted().await, ..self }
+    }
+
     /// Bob writes; gives the event.
     async fn hears(&self, message: &Value) -> Value {
         let id = self.other.writes(&self.own.number, message).await;
-        self.instance.wait_event(&id, |event| event["data"]["messageId"] == id.as_str()).await
+        self.instance.wait_event_of(&id).await
     }
 
     /// A send of any kind to Bob; gives what arrives at his phone.
@@ -50,15 +62,4 @@ impl Stage {
         let sent = self.instance.wa_post(path, &body).await.expect(200);
         self.other.receives(sent["id"].as_str().expect("an id")).await
     }
-}
-
-/// Kills the server and starts it again, away from the runtime's threads.
-async fn kill_and_restart(mut server: Server) -> Server {
-    tokio::task::spawn_blocking(move || {
-        server.kill();
-        server.restart();
-        server
-    })
-    .await
-    .expect("it starts again")
 }

@@ -1,9 +1,8 @@
 //! A linked account moves between servers and homes, without a new QR code.
 
-use super::{Stage, kill_and_restart};
+use super::Stage;
 use crate::harness::{Instance, Server, Tenant};
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PASSPHRASE: &str = "correct horse battery";
 
@@ -28,13 +27,9 @@ async fn moves(stage: Stage, server: Server) -> (Stage, Server, Instance) {
     instance.import_session(&file, PASSPHRASE).await.expect(200);
     let shown = instance.wait_status("connected").await;
     assert_eq!(shown["address"], stage.own.address());
-    instance.wait_event("meanwhile", |event| event["data"]["messageId"] == meanwhile.as_str()).await;
+    instance.wait_event_of(&meanwhile).await;
     let Stage { whatsapp, server: before, instance: old, own, other } = stage;
     (Stage { whatsapp, server, instance, own, other }, before, old)
-}
-
-async fn stats(stage: &Stage) -> Value {
-    stage.whatsapp.ask(Method::GET, "/stats", None).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,19 +39,19 @@ async fn the_same_session_goes_from_sqlite_to_dynamodb_and_back() {
     let bundle = stage.whatsapp.bundle();
     let (stage, local, first) = moves(stage, bundle).await;
     talks(&stage, "on DynamoDB").await;
-    let local = kill_and_restart(local).await;
+    let local = local.killed_and_restarted().await;
     talks(&stage, "beside a server that was started again").await;
     assert_eq!(
         first.get("").await["connectionStatus"]["reason"],
         "session_exported",
         "it does not come back by itself"
     );
-    assert_eq!(stats(&stage).await["connections"], 1);
+    assert_eq!(stage.whatsapp.stats().await["connections"], 1);
 
     let (stage, bundle, second) = moves(stage, local).await;
     talks(&stage, "on SQLite again").await;
     assert_eq!(second.get("").await["connectionStatus"]["reason"], "session_exported");
-    let stats = stats(&stage).await;
+    let stats = stage.whatsapp.stats().await;
     assert_eq!((&stats["pairings"], &stats["connections"]), (&json!(1), &json!(1)), "{stats}");
     for none in ["undecryptable", "retryReceipts", "duplicateMessages"] {
         assert_eq!(stats[none], 0, "{stats}");

@@ -1,6 +1,6 @@
 //! `kill -9` in the middle of traffic: nothing is lost, nothing doubled.
 
-use super::{Stage, kill_and_restart};
+use super::Stage;
 use crate::crash::{Moments, Promised, sender};
 use crate::harness::eventually_within;
 use serde_json::{Value, json};
@@ -41,8 +41,7 @@ async fn kills_lose_nothing_and_double_nothing() {
     });
     for _ in 0..ROUNDS {
         tokio::time::sleep(Duration::from_millis(800 + moments.next(900))).await;
-        let Stage { server, whatsapp, instance, own, other } = stage;
-        stage = Stage { server: kill_and_restart(server).await, whatsapp, instance, own, other };
+        stage = stage.restarted().await;
         stage.instance.wait_status("connected").await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -75,11 +75,24 @@ pub(crate) struct Pending {
 }
 
 /// Address and identity of a stanza that must be acknowledged.
+#[derive(Clone)]
 pub(crate) struct Envelope {
     pub(crate) class: Class,
     pub(crate) id: String,
     pub(crate) from: Option<String>,
     pub(crate) participant: Option<String>,
+}
+
+impl Envelope {
+    /// Of something that `who` (a phone number) wrote, directly or to a group.
+    pub(crate) fn of(class: Class, id: &str, who: &str, group: Option<&Jid>) -> Self {
+        Self {
+            class,
+            id: id.to_owned(),
+            from: Some(group.map_or_else(|| who.to_owned(), |group| group.user.to_string())),
+            participant: group.map(|_| who.to_owned()),
+        }
+    }
 }
 
 /// A linked device.

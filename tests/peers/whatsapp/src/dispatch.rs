@@ -38,7 +38,7 @@ fn registering(world: &Shared, state: &mut State, conn: ConnId, node: &Node) {
     match attr(node, "type").as_deref() {
         Some("result") => pairing::signed(world, state, conn, node),
         Some("error") => pairing::rejected(state, conn, node),
-        _ => iq::of_registering(world, state, conn, node),
+        _ => iq::of_registering(state, conn, node),
     }
 }
 

@@ -304,20 +304,10 @@ fn notify(state: &mut State, actor: &str, id: &str, content: Node, concerned: &[
         builder = builder.attr("addressing_mode", "lid").attr("participant_pn", phone.pn_jid());
     }
     let node = builder.children([content]).build();
+    let envelope =
+        Envelope { class: Class::Notification, id: notification_id, from: Some(id.to_owned()), participant: None };
     for pn in concerned {
-        for device in state.device_ids(pn) {
-            if let Some(device) = state.device_mut(pn, device) {
-                device.deliver(
-                    Envelope {
-                        class: Class::Notification,
-                        id: notification_id.clone(),
-                        from: Some(id.to_owned()),
-                        participant: None,
-                    },
-                    node.clone(),
-                );
-            }
-        }
+        state.deliver_to_account(pn, None, &envelope, &node);
     }
     Ok(())
 }

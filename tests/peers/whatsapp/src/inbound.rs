@@ -11,8 +11,8 @@ use crate::clock::now_secs;
 use crate::device::{Class, Envelope, device_jid};
 use crate::dispatch::send;
 use crate::keys::address;
-use crate::outbound::group_key;
-use crate::phone::{Addressing, Received};
+use crate::outbound::{group_key, written_by};
+use crate::phone::Received;
 use crate::receipts::{self, Outgoing};
 use crate::stanza::{attr, bytes, children, jid};
 use crate::state::{ConnId, State};
@@ -297,15 +297,7 @@ fn to_device(state: &mut State, origin: &Origin<'_>, pn: &str, device: u16, encs
     let (lid, pn_jid) = (device_jid(&author.lid, true, origin.device), device_jid(&author.pn, false, origin.device));
     let group = state.groups.get(origin.chat.user.as_str());
     head = if let Some(group) = group.filter(|_| origin.is_group()) {
-        let head = head.attr("from", &origin.chat);
-        match group.addressing {
-            Addressing::Lid => {
-                head.attr("participant", lid).attr("addressing_mode", "lid").attr("participant_pn", pn_jid)
-            }
-            Addressing::Pn => {
-                head.attr("participant", pn_jid).attr("addressing_mode", "pn").attr("participant_lid", lid)
-            }
-        }
+        written_by(head.attr("from", &origin.chat), group.addressing, pn_jid, lid)
     } else if origin.chat.server == Server::Lid {
         head.attr("from", lid).attr("sender_pn", author.pn_jid())
     } else {
@@ -320,12 +312,8 @@ fn to_device(state: &mut State, origin: &Origin<'_>, pn: &str, device: u16, encs
     }
     let node = head.children(content).build();
     state.stats.messages_to_clients += 1;
-    let envelope = Envelope {
-        class: Class::Message,
-        id: origin.id.clone(),
-        from: Some(if origin.is_group() { origin.chat.user.to_string() } else { origin.pn.to_owned() }),
-        participant: origin.is_group().then(|| origin.pn.to_owned()),
-    };
+    let group = origin.is_group().then_some(&origin.chat);
+    let envelope = Envelope::of(Class::Message, &origin.id, origin.pn, group);
     if let Some(device) = state.device_mut(pn, device) {
         device.deliver(envelope, node);
     }

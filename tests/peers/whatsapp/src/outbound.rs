@@ -216,16 +216,15 @@ fn group_head(state: &State, draft: &Draft<'_>, chat: &Jid) -> Result<NodeBuilde
     let addressing = state.groups.get(chat.user.as_str()).map_or(Addressing::Pn, |group| group.addressing);
     let phone = state.phone(draft.author)?;
     let head = head(draft, &phone.name).attr("from", chat);
-    Ok(match addressing {
-        Addressing::Pn => head
-            .attr("participant", phone.pn_jid())
-            .attr("addressing_mode", "pn")
-            .attr("participant_lid", phone.lid_jid()),
-        Addressing::Lid => head
-            .attr("participant", phone.lid_jid())
-            .attr("addressing_mode", "lid")
-            .attr("participant_pn", phone.pn_jid()),
-    })
+    Ok(written_by(head, addressing, phone.pn_jid(), phone.lid_jid()))
+}
+
+/// Adds who wrote a group message, under both addresses.
+pub(crate) fn written_by(head: NodeBuilder, addressing: Addressing, pn: Jid, lid: Jid) -> NodeBuilder {
+    match addressing {
+        Addressing::Pn => head.attr("participant", pn).attr("addressing_mode", "pn").attr("participant_lid", lid),
+        Addressing::Lid => head.attr("participant", lid).attr("addressing_mode", "lid").attr("participant_pn", pn),
+    }
 }
 
 /// Protocol traffic from the phone to one of its devices.
@@ -314,14 +313,8 @@ fn enc(draft: &Draft<'_>, encrypted: Encrypted) -> Node {
 
 fn queue(state: &mut State, draft: &Draft<'_>, target: &str, device: u16, group: Option<&Jid>, node: Node) {
     state.stats.messages_to_clients += 1;
-    let envelope = Envelope {
-        class: Class::Message,
-        id: draft.id.to_owned(),
-        from: Some(group.map_or_else(|| draft.author.to_owned(), |group| group.user.to_string())),
-        participant: group.map(|_| draft.author.to_owned()),
-    };
     if let Some(device) = state.device_mut(target, device) {
-        device.deliver(envelope, node);
+        device.deliver(Envelope::of(Class::Message, draft.id, draft.author, group), node);
     }
 }
 

@@ -7,7 +7,7 @@ use wacore_binary::{Jid, Node, Server};
 use crate::clock::now_secs;
 use crate::device::{Class, Envelope};
 use crate::dispatch::send;
-use crate::phone::{Addressing, StateSeen};
+use crate::phone::StateSeen;
 use crate::stanza::{attr, first_child, jid};
 use crate::state::{ConnId, State};
 
@@ -80,11 +80,7 @@ pub(crate) fn chat_state(state: &mut State, pn: &str, node: &Node) {
 /// A phone comes or goes: devices that watch it are told.
 pub(crate) fn show_presence(state: &mut State, pn: &str, available: bool) -> Result<usize> {
     let phone = state.phone(pn)?;
-    let from = match phone.addressing {
-        Addressing::Pn => phone.pn_jid(),
-        Addressing::Lid => phone.lid_jid(),
-    };
-    let mut builder = NodeBuilder::new("presence").attr("from", from);
+    let mut builder = NodeBuilder::new("presence").attr("from", phone.own_jid());
     if !available {
         builder = builder.attr("type", "unavailable").attr("last", now_secs());
     }
@@ -109,10 +105,7 @@ pub(crate) fn show_chat_state(state: &mut State, pn: &str, chat: &Jid, what: &st
         "recording" => NodeBuilder::new("composing").attr("media", "audio").build(),
         _ => NodeBuilder::new("paused").build(),
     };
-    let own = match phone.addressing {
-        Addressing::Pn => phone.pn_jid(),
-        Addressing::Lid => phone.lid_jid(),
-    };
+    let own = phone.own_jid();
     let builder = NodeBuilder::new("chatstate");
     let (node, viewers): (Node, Vec<String>) = if chat.server == Server::Group {
         let members = state
@@ -179,14 +172,7 @@ fn to_callee(state: &mut State, ring: &Ring<'_>, action: Node) -> Result<()> {
         .children([action])
         .build();
     state.phone(ring.callee)?;
-    for device in state.device_ids(ring.callee) {
-        if let Some(device) = state.device_mut(ring.callee, device) {
-            device.deliver(
-                Envelope { class: Class::Call, id: id.clone(), from: Some(ring.caller.to_owned()), participant: None },
-                node.clone(),
-            );
-        }
-    }
+    state.deliver_to_account(ring.callee, None, &Envelope::of(Class::Call, &id, ring.caller, None), &node);
     Ok(())
 }
 

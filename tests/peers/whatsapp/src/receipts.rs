@@ -180,19 +180,8 @@ pub(crate) fn to_author(state: &mut State, kind: &str, receipt: &Outgoing<'_>) {
             .build()]);
     }
     let node = builder.build();
-    for device in state.device_ids(receipt.author) {
-        if let Some(device) = state.device_mut(receipt.author, device) {
-            device.deliver(
-                Envelope {
-                    class: Class::Receipt,
-                    id: first.clone(),
-                    from: Some(if is_group { receipt.chat.user.to_string() } else { receipt.reader.to_owned() }),
-                    participant: is_group.then(|| receipt.reader.to_owned()),
-                },
-                node.clone(),
-            );
-        }
-    }
+    let envelope = Envelope::of(Class::Receipt, first, receipt.reader, is_group.then_some(receipt.chat));
+    state.deliver_to_account(receipt.author, None, &envelope, &node);
 }
 
 /// A phone could not decrypt: asks the author's device to encrypt anew.
@@ -219,15 +208,7 @@ pub(crate) fn ask_again(state: &mut State, reader: &str, author: &str, device: u
         ])
         .build();
     if let Some(device) = state.device_mut(author, device) {
-        device.deliver(
-            Envelope {
-                class: Class::Receipt,
-                id: id.to_owned(),
-                from: Some(if is_group { chat.user.to_string() } else { reader.to_owned() }),
-                participant: is_group.then(|| reader.to_owned()),
-            },
-            node,
-        );
+        device.deliver(Envelope::of(Class::Receipt, id, reader, is_group.then_some(chat)), node);
     }
 }
 

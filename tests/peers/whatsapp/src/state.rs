@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use wacore_binary::{Jid, Node, Server};
 
-use crate::device::Device;
+use crate::device::{Device, Envelope};
 use crate::group::Group;
 use crate::media::MediaStore;
 use crate::pairing::{CodePairing, Registration};
@@ -124,6 +124,14 @@ impl State {
     /// Numbers of the linked devices of an account.
     pub(crate) fn device_ids(&self, pn: &str) -> Vec<u16> {
         self.phones.get(pn).map(|phone| phone.devices.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Queues a stanza for every linked device of an account but `except`.
+    pub(crate) fn deliver_to_account(&mut self, pn: &str, except: Option<u16>, envelope: &Envelope, node: &Node) {
+        let devices = self.phones.get_mut(pn).into_iter().flat_map(|phone| phone.devices.values_mut());
+        for device in devices.filter(|device| Some(device.id) != except) {
+            device.deliver(envelope.clone(), node.clone());
+        }
     }
 
     /// The outage that concerns a phone now, if there is one.

@@ -1,6 +1,5 @@
 //! What the server tells devices about devices: that somebody linked or unlinked one, and that their own prekeys run low.
 
-use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
 
 use crate::clock::now_secs;
@@ -39,12 +38,9 @@ pub(crate) fn tell_of_device(state: &mut State, pn: &str, device: u16, key_index
         .build();
     let mut told: Vec<String> = phone.asked_by.iter().cloned().collect();
     told.push(pn.to_owned());
+    let envelope = Envelope::of(Class::Notification, &id, pn, None);
     for account in told {
-        for other in state.device_ids(&account) {
-            if (account.as_str(), other) != (pn, device) {
-                notify(state, &account, other, &id, Some(pn.to_owned()), node.clone());
-            }
-        }
+        state.deliver_to_account(&account, (account == pn).then_some(device), &envelope, &node);
     }
 }
 
@@ -66,11 +62,7 @@ pub(crate) fn prekey_was_taken(state: &mut State, pn: &str, device: u16) {
         .attr("t", now_secs())
         .children([NodeBuilder::new("count").attr("value", left).build()])
         .build();
-    notify(state, pn, device, &id, None, node);
-}
-
-fn notify(state: &mut State, pn: &str, device: u16, id: &str, from: Option<String>, node: Node) {
-    if let Some(device) = state.device_mut(pn, device) {
-        device.deliver(Envelope { class: Class::Notification, id: id.to_owned(), from, participant: None }, node);
+    if let Some(linked) = state.device_mut(pn, device) {
+        linked.deliver(Envelope { class: Class::Notification, id, from: None, participant: None }, node);
     }
 }

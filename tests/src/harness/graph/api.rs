@@ -1,6 +1,6 @@
 //! The routes: what they take, refuse and answer.
 
-use super::{Fault, Kept, Media, Number, Sent, Shared, serial};
+use super::{Fault, Kept, Media, Number, Sent, Shared, lock, serial};
 use crate::harness::instance::merge;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
@@ -11,7 +11,6 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes of an upload at the most, as for documents.
@@ -35,10 +34,6 @@ fn error(status: u16, code: i64, message: &str, more: &Value) -> Response {
     (status, Json(json!({"error": error}))).into_response()
 }
 
-fn lock(state: &Shared) -> MutexGuard<'_, Kept> {
-    state.0.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 pub(super) fn keep(state: &Shared, media: Media) -> String {
     let id = format!("94{:013}", serial());
     lock(state).media.insert(id.clone(), media);
@@ -49,14 +44,17 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
+/// The token of a request, if some number has it.
+fn authorized<'a>(kept: &Kept, headers: &'a HeaderMap) -> Result<&'a str, Box<Response>> {
+    let known = token(headers).filter(|token| kept.numbers.values().any(|number| number.token == *token));
+    let bad = || Box::new(error(401, 190, "Invalid OAuth access token - Cannot parse access token", &Value::Null));
+    known.ok_or_else(bad)
+}
+
 /// The number, if the request may use it.
 fn allowed(state: &Shared, headers: &HeaderMap, id: &str) -> Result<Number, Box<Response>> {
-    let bad = || Box::new(error(401, 190, "Invalid OAuth access token - Cannot parse access token", &Value::Null));
-    let token = token(headers).ok_or_else(bad)?;
     let mut kept = lock(state);
-    if !kept.numbers.values().any(|number| number.token == token) {
-        return Err(bad());
-    }
+    let token = authorized(&kept, headers)?;
     *kept.asked.entry(id.to_owned()).or_default() += 1;
     let number = kept.numbers.get(id).filter(|number| number.token == token).cloned();
     let unknown = json!({"error_subcode": 33, "type": "GraphMethodException"});
@@ -81,8 +79,8 @@ async fn object(State(state): State<Shared>, Path((_, id)): Path<(String, String
             Err(refused) => *refused,
         };
     };
-    if !lock(&state).numbers.values().any(|number| Some(number.token.as_str()) == token(&headers)) {
-        return error(401, 190, "Invalid OAuth access token", &Value::Null);
+    if let Err(refused) = authorized(&lock(&state), &headers) {
+        return *refused;
     }
     Json(json!({
         "messaging_product": "whatsapp", "id": id, "mime_type": media.mime, "file_size": media.content.len(),
@@ -99,7 +97,7 @@ async fn delete_media(State(state): State<Shared>, Path((_, id)): Path<(String, 
 
 async fn content(State(state): State<Shared>, Path((id, _)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let kept = lock(&state);
-    if !kept.numbers.values().any(|number| Some(number.token.as_str()) == token(&headers)) {
+    if authorized(&kept, &headers).is_err() {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     match kept.media.get(&id) {

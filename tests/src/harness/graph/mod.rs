@@ -86,7 +86,7 @@ impl Graph {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// A new number with a token of its own.
@@ -170,6 +170,10 @@ impl Graph {
     pub fn asked(&self, number: &Number) -> usize {
         self.kept().asked.get(&number.id).copied().unwrap_or_default()
     }
+}
+
+fn lock(state: &Shared) -> MutexGuard<'_, Kept> {
+    state.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn serial() -> u64 {

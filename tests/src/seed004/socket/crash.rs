@@ -105,13 +105,7 @@ async fn nothing_is_missed_or_doubled_over_kill_9() {
         // Where a start takes longer, so does the load.
         let some = |acked: &Arc<Mutex<Vec<_>>>| acked.lock().expect("no panic").len() >= 6 * (round + 1);
         eventually_within(2 * soon(), "some messages", async || some(&acked).then_some(())).await;
-        server.kill();
-        server = tokio::task::spawn_blocking(move || {
-            server.restart();
-            server
-        })
-        .await
-        .expect("no panic");
+        server = server.killed_and_restarted().await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);

@@ -140,7 +140,26 @@ pub(crate) fn build(state: &mut State, author: &str, chat: &Jid, spec: &Spec) ->
     Ok(message)
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm for each kind of message")]
+/// A message with an uploaded file: what every such kind has, and the fields of its own.
+macro_rules! media_message {
+    ($message:ident, $kind:ident, $mimetype:literal, $state:expr, $media:expr, $context:expr, { $($own:tt)* }) => {{
+        let file = upload($state, $media, MediaType::$kind)?;
+        MessageField::some($message {
+            url: Some(file.url),
+            direct_path: Some(file.direct_path),
+            media_key: Some(file.media_key),
+            file_sha256: Some(file.file_sha256),
+            file_enc_sha256: Some(file.file_enc_sha256),
+            file_length: Some(file.file_length),
+            media_key_timestamp: Some(now_secs().cast_signed()),
+            mimetype: Some(mimetype($media, $mimetype)),
+            context_info: $context,
+            $($own)*
+            ..Default::default()
+        })
+    }};
+}
+
 fn kind(
     state: &mut State,
     author: &str,
@@ -160,90 +179,35 @@ fn kind(
             message.conversation = Some(text.clone());
         }
     } else if let Some(media) = &spec.image {
-        let file = upload(state, media, MediaType::Image)?;
-        message.image_message = MessageField::some(ImageMessage {
-            url: Some(file.url),
-            direct_path: Some(file.direct_path),
-            media_key: Some(file.media_key),
-            file_sha256: Some(file.file_sha256),
-            file_enc_sha256: Some(file.file_enc_sha256),
-            file_length: Some(file.file_length),
-            media_key_timestamp: Some(now_secs().cast_signed()),
-            mimetype: Some(mimetype(media, "image/jpeg")),
+        message.image_message = media_message!(ImageMessage, Image, "image/jpeg", state, media, context, {
             caption: media.caption.clone(),
             width: media.width.or(Some(64)),
             height: media.height.or(Some(64)),
             view_once: spec.view_once.then_some(true),
-            context_info: context,
-            ..Default::default()
         });
     } else if let Some(media) = &spec.video {
-        let file = upload(state, media, MediaType::Video)?;
-        message.video_message = MessageField::some(VideoMessage {
-            url: Some(file.url),
-            direct_path: Some(file.direct_path),
-            media_key: Some(file.media_key),
-            file_sha256: Some(file.file_sha256),
-            file_enc_sha256: Some(file.file_enc_sha256),
-            file_length: Some(file.file_length),
-            media_key_timestamp: Some(now_secs().cast_signed()),
-            mimetype: Some(mimetype(media, "video/mp4")),
+        message.video_message = media_message!(VideoMessage, Video, "video/mp4", state, media, context, {
             caption: media.caption.clone(),
             seconds: media.seconds.or(Some(3)),
             width: media.width,
             height: media.height,
             view_once: spec.view_once.then_some(true),
-            context_info: context,
-            ..Default::default()
         });
     } else if let Some(media) = &spec.audio {
-        let file = upload(state, media, MediaType::Audio)?;
-        message.audio_message = MessageField::some(AudioMessage {
-            url: Some(file.url),
-            direct_path: Some(file.direct_path),
-            media_key: Some(file.media_key),
-            file_sha256: Some(file.file_sha256),
-            file_enc_sha256: Some(file.file_enc_sha256),
-            file_length: Some(file.file_length),
-            media_key_timestamp: Some(now_secs().cast_signed()),
-            mimetype: Some(mimetype(media, "audio/ogg; codecs=opus")),
+        message.audio_message = media_message!(AudioMessage, Audio, "audio/ogg; codecs=opus", state, media, context, {
             seconds: media.seconds.or(Some(3)),
             ptt: media.ptt,
             view_once: spec.view_once.then_some(true),
-            context_info: context,
-            ..Default::default()
         });
     } else if let Some(media) = &spec.document {
-        let file = upload(state, media, MediaType::Document)?;
-        message.document_message = MessageField::some(DocumentMessage {
-            url: Some(file.url),
-            direct_path: Some(file.direct_path),
-            media_key: Some(file.media_key),
-            file_sha256: Some(file.file_sha256),
-            file_enc_sha256: Some(file.file_enc_sha256),
-            file_length: Some(file.file_length),
-            media_key_timestamp: Some(now_secs().cast_signed()),
-            mimetype: Some(mimetype(media, "application/octet-stream")),
+        message.document_message = media_message!(DocumentMessage, Document, "application/octet-stream", state, media, context, {
             file_name: media.file_name.clone(),
             title: media.file_name.clone(),
             caption: media.caption.clone(),
-            context_info: context,
-            ..Default::default()
         });
     } else if let Some(media) = &spec.sticker {
-        let file = upload(state, media, MediaType::Sticker)?;
-        message.sticker_message = MessageField::some(StickerMessage {
-            url: Some(file.url),
-            direct_path: Some(file.direct_path),
-            media_key: Some(file.media_key),
-            file_sha256: Some(file.file_sha256),
-            file_enc_sha256: Some(file.file_enc_sha256),
-            file_length: Some(file.file_length),
-            media_key_timestamp: Some(now_secs().cast_signed()),
-            mimetype: Some(mimetype(media, "image/webp")),
+        message.sticker_message = media_message!(StickerMessage, Sticker, "image/webp", state, media, context, {
             is_animated: media.animated,
-            context_info: context,
-            ..Default::default()
         });
     } else if let Some(location) = &spec.location {
         message.location_message = MessageField::some(LocationMessage {

@@ -1,6 +1,6 @@
 //! What a message says, as JSON for tests to look at.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use wacore::download::MediaType;
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::protocol_message;
@@ -25,9 +25,7 @@ pub(crate) struct MediaRef {
 pub(crate) fn describe(message: &wa::Message) -> Described {
     let (inner, view_once) = unwrap(message);
     let mut described = kind_of(inner);
-    if view_once && let Value::Object(content) = &mut described.content {
-        content.insert("viewOnce".to_owned(), json!(true));
-    }
+    add_view_once(&mut described.content, view_once);
     described
 }
 
@@ -58,29 +56,21 @@ fn described(kind: &str, text: Option<&String>, content: Value) -> Described {
     Described { kind: kind.to_owned(), text: text.cloned(), content }
 }
 
-/// Common fields of every kind of media.
-struct Media<'a> {
-    mimetype: Option<&'a String>,
-    length: Option<u64>,
-    sha256: Option<&'a Vec<u8>>,
-    direct_path: Option<&'a String>,
+/// What is said of every kind of media, more of its own, and what the message refers to.
+macro_rules! media {
+    ($media:expr, { $($own:tt)* }) => {{
+        let mut content = json!({
+            "mimetype": $media.mimetype,
+            "fileLength": $media.file_length,
+            "sha256": $media.file_sha256.as_ref().map(hex::encode),
+            "directPath": $media.direct_path,
+            $($own)*
+        });
+        add_context(&mut content, $media.context_info.as_option());
+        content
+    }};
 }
 
-impl Media<'_> {
-    fn json(&self, more: Value) -> Value {
-        let mut fields = Map::new();
-        fields.insert("mimetype".to_owned(), json!(self.mimetype));
-        fields.insert("fileLength".to_owned(), json!(self.length));
-        fields.insert("sha256".to_owned(), json!(self.sha256.map(hex::encode)));
-        fields.insert("directPath".to_owned(), json!(self.direct_path));
-        if let Value::Object(more) = more {
-            fields.extend(more);
-        }
-        Value::Object(fields)
-    }
-}
-
-#[expect(clippy::too_many_lines, reason = "one arm for each kind of message")]
 fn kind_of(message: &wa::Message) -> Described {
     if let Some(text) = &message.conversation {
         return described("conversation", Some(text), json!({}));
@@ -94,62 +84,26 @@ fn kind_of(message: &wa::Message) -> Described {
         return described("extendedTextMessage", extended.text.as_ref(), content);
     }
     if let Some(image) = message.image_message.as_option() {
-        let media = Media {
-            mimetype: image.mimetype.as_ref(),
-            length: image.file_length,
-            sha256: image.file_sha256.as_ref(),
-            direct_path: image.direct_path.as_ref(),
-        };
-        let mut content = media.json(json!({"width": image.width, "height": image.height}));
-        add_context(&mut content, image.context_info.as_option());
-        add_view_once(&mut content, image.view_once);
+        let mut content = media!(image, {"width": image.width, "height": image.height});
+        add_view_once(&mut content, image.view_once == Some(true));
         return described("imageMessage", image.caption.as_ref(), content);
     }
     if let Some(video) = message.video_message.as_option() {
-        let media = Media {
-            mimetype: video.mimetype.as_ref(),
-            length: video.file_length,
-            sha256: video.file_sha256.as_ref(),
-            direct_path: video.direct_path.as_ref(),
-        };
-        let mut content = media.json(json!({"seconds": video.seconds}));
-        add_context(&mut content, video.context_info.as_option());
-        add_view_once(&mut content, video.view_once);
+        let mut content = media!(video, {"seconds": video.seconds});
+        add_view_once(&mut content, video.view_once == Some(true));
         return described("videoMessage", video.caption.as_ref(), content);
     }
     if let Some(audio) = message.audio_message.as_option() {
-        let media = Media {
-            mimetype: audio.mimetype.as_ref(),
-            length: audio.file_length,
-            sha256: audio.file_sha256.as_ref(),
-            direct_path: audio.direct_path.as_ref(),
-        };
-        let mut content = media.json(json!({"seconds": audio.seconds, "ptt": audio.ptt}));
-        add_context(&mut content, audio.context_info.as_option());
-        add_view_once(&mut content, audio.view_once);
+        let mut content = media!(audio, {"seconds": audio.seconds, "ptt": audio.ptt});
+        add_view_once(&mut content, audio.view_once == Some(true));
         return described("audioMessage", None, content);
     }
     if let Some(document) = message.document_message.as_option() {
-        let media = Media {
-            mimetype: document.mimetype.as_ref(),
-            length: document.file_length,
-            sha256: document.file_sha256.as_ref(),
-            direct_path: document.direct_path.as_ref(),
-        };
-        let mut content = media.json(json!({"fileName": document.file_name, "title": document.title}));
-        add_context(&mut content, document.context_info.as_option());
+        let content = media!(document, {"fileName": document.file_name, "title": document.title});
         return described("documentMessage", document.caption.as_ref(), content);
     }
     if let Some(sticker) = message.sticker_message.as_option() {
-        let media = Media {
-            mimetype: sticker.mimetype.as_ref(),
-            length: sticker.file_length,
-            sha256: sticker.file_sha256.as_ref(),
-            direct_path: sticker.direct_path.as_ref(),
-        };
-        let mut content = media.json(json!({"animated": sticker.is_animated}));
-        add_context(&mut content, sticker.context_info.as_option());
-        return described("stickerMessage", None, content);
+        return described("stickerMessage", None, media!(sticker, {"animated": sticker.is_animated}));
     }
     if let Some(location) = message.location_message.as_option() {
         let mut content = json!({
@@ -253,10 +207,8 @@ fn key_json(key: Option<&wa::MessageKey>) -> Value {
     })
 }
 
-fn add_view_once(content: &mut Value, view_once: Option<bool>) {
-    if view_once == Some(true)
-        && let Value::Object(fields) = content
-    {
+fn add_view_once(content: &mut Value, view_once: bool) {
+    if view_once && let Value::Object(fields) = content {
         fields.insert("viewOnce".to_owned(), json!(true));
     }
 }

@@ -13,7 +13,7 @@ use super::phones::{existing, existing_mut};
 use super::{Refused, Reply};
 use crate::content::{self, Spec};
 use crate::outbound;
-use crate::phone::Received;
+use crate::phone::{ReceiptSeen, Received, StateSeen};
 use crate::presence::{self, Ring};
 use crate::receipts::{self, Outgoing};
 use crate::state::State;
@@ -21,6 +21,9 @@ use crate::world::Shared;
 
 /// How often a waiting request looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Nothing is waited for longer than that, in seconds.
+const LONGEST_WAIT: f64 = 60.0;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,23 +75,35 @@ impl InboxQuery {
     }
 }
 
+/// Looks again and again: `look` is told how many are enough, and answers when there are as many, or when the time is over.
+async fn waited(
+    world: &Shared,
+    seconds: f64,
+    count: usize,
+    look: impl Fn(&State, &dyn Fn(usize) -> bool) -> Reply<Option<Value>>,
+) -> Reply<Json<Value>> {
+    let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_WAIT));
+    loop {
+        let over = Instant::now() >= deadline;
+        let found = look(&world.state(), &|found| over || found >= count)?;
+        if let Some(found) = found {
+            return Ok(Json(found));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 pub(crate) async fn get_inbox(
     Shares(world): Shares<Shared>,
     Path(phone): Path<String>,
     Query(query): Query<InboxQuery>,
 ) -> Reply<Json<Value>> {
-    let deadline = Instant::now() + Duration::from_secs_f64(query.wait.clamp(0.0, 60.0));
-    loop {
-        {
-            let state = world.state();
-            let messages: Vec<&Received> =
-                existing(&state, &phone)?.inbox.iter().filter(|received| query.fits(received)).collect();
-            if messages.len() >= query.count || Instant::now() >= deadline {
-                return Ok(Json(json!({ "messages": messages })));
-            }
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
+    waited(&world, query.wait, query.count, |state, enough| {
+        let inbox = existing(state, &phone)?.inbox.iter();
+        let messages: Vec<&Received> = inbox.filter(|received| query.fits(received)).collect();
+        Ok(enough(messages.len()).then(|| json!({ "messages": messages })))
+    })
+    .await
 }
 
 pub(crate) async fn delete_inbox(Shares(world): Shares<Shared>, Path(phone): Path<String>) -> Reply<Json<Value>> {
@@ -198,9 +213,19 @@ fn chat_for_author(state: &State, phone: &str, received: &Received) -> Reply<Jid
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Seen {
+pub(crate) struct Receipts {
     id: Option<String>,
-    /// The type of a receipt, or the state.
+    kind: Option<String>,
+    #[serde(default)]
+    wait: f64,
+    #[serde(default = "one")]
+    count: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct States {
+    /// The state.
     kind: Option<String>,
     #[serde(default)]
     wait: f64,
@@ -211,48 +236,30 @@ pub(crate) struct Seen {
 pub(crate) async fn get_receipts(
     Shares(world): Shares<Shared>,
     Path(phone): Path<String>,
-    Query(query): Query<Seen>,
+    Query(query): Query<Receipts>,
 ) -> Reply<Json<Value>> {
-    let deadline = Instant::now() + Duration::from_secs_f64(query.wait.clamp(0.0, 60.0));
-    loop {
-        {
-            let state = world.state();
-            let receipts: Vec<_> = existing(&state, &phone)?
-                .receipts_seen
-                .iter()
-                .filter(|seen| {
-                    query.id.as_ref().is_none_or(|id| *id == seen.id)
-                        && query.kind.as_ref().is_none_or(|kind| *kind == seen.kind)
-                })
-                .collect();
-            if receipts.len() >= query.count || Instant::now() >= deadline {
-                return Ok(Json(json!({ "receipts": receipts })));
-            }
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
+    waited(&world, query.wait, query.count, |state, enough| {
+        let fits = |seen: &&ReceiptSeen| {
+            query.id.as_ref().is_none_or(|id| *id == seen.id)
+                && query.kind.as_ref().is_none_or(|kind| *kind == seen.kind)
+        };
+        let receipts: Vec<_> = existing(state, &phone)?.receipts_seen.iter().filter(fits).collect();
+        Ok(enough(receipts.len()).then(|| json!({ "receipts": receipts })))
+    })
+    .await
 }
 
 pub(crate) async fn get_states(
     Shares(world): Shares<Shared>,
     Path(phone): Path<String>,
-    Query(query): Query<Seen>,
+    Query(query): Query<States>,
 ) -> Reply<Json<Value>> {
-    let deadline = Instant::now() + Duration::from_secs_f64(query.wait.clamp(0.0, 60.0));
-    loop {
-        {
-            let state = world.state();
-            let states: Vec<_> = existing(&state, &phone)?
-                .states_seen
-                .iter()
-                .filter(|seen| query.kind.as_ref().is_none_or(|kind| *kind == seen.state))
-                .collect();
-            if states.len() >= query.count || Instant::now() >= deadline {
-                return Ok(Json(json!({ "states": states })));
-            }
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
+    waited(&world, query.wait, query.count, |state, enough| {
+        let fits = |seen: &&StateSeen| query.kind.as_ref().is_none_or(|kind| *kind == seen.state);
+        let states: Vec<_> = existing(state, &phone)?.states_seen.iter().filter(fits).collect();
+        Ok(enough(states.len()).then(|| json!({ "states": states })))
+    })
+    .await
 }
 
 #[derive(Deserialize)]

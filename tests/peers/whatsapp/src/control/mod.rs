@@ -57,7 +57,6 @@ fn router(world: Shared) -> Router {
         .route("/groups/{group}/{action}", post(groups::post_action))
         .route("/network/cut", post(network::post_cut))
         .route("/stats", get(network::get_stats))
-        .route("/health", get(|| async { "ok" }))
         .route("/mms/{kind}/{token}", post(media::post_upload))
         .route("/v/media/{name}", get(media::get_blob))
         .route("/media", delete(media::delete_blob))

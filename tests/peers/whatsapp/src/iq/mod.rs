@@ -40,7 +40,7 @@ const BAD_REQUEST: Refusal = (400, "bad-request");
 const NOT_FOUND: Refusal = (404, "item-not-found");
 
 /// An iq on a connection that is not linked yet.
-pub(crate) fn of_registering(world: &Shared, state: &mut State, conn: ConnId, node: &Node) {
+pub(crate) fn of_registering(state: &mut State, conn: ConnId, node: &Node) {
     let Some(id) = attr(node, "id") else { return };
     count(state, node);
     let request = node.get_optional_child("link_code_companion_reg");
@@ -62,7 +62,7 @@ pub(crate) fn of_registering(world: &Shared, state: &mut State, conn: ConnId, no
             return;
         }
         _ if is_ping(node) => iq_result(&id, []),
-        _ => unknown(world, state, node, &id),
+        _ => unknown(state, node, &id),
     };
     send(state, conn, answer);
 }
@@ -80,7 +80,7 @@ pub(crate) fn of_device(world: &Shared, state: &mut State, conn: ConnId, pn: &st
         Some(Ok(content)) => send(state, conn, iq_result(&id, content)),
         Some(Err((code, text))) => send(state, conn, iq_error(&id, code, text)),
         None => {
-            let error = unknown(world, state, node, &id);
+            let error = unknown(state, node, &id);
             send(state, conn, error);
         }
     }
@@ -103,7 +103,7 @@ fn count(state: &mut State, node: &Node) {
     *state.stats.iqs.entry(name_of(node)).or_default() += 1;
 }
 
-fn unknown(_world: &Shared, state: &mut State, node: &Node, id: &str) -> Node {
+fn unknown(state: &mut State, node: &Node, id: &str) -> Node {
     let name = name_of(node);
     tracing::warn!("the iq {name} is not known");
     *state.stats.unknown_iqs.entry(name).or_default() += 1;
@@ -131,7 +131,7 @@ fn answer(world: &Shared, state: &mut State, asker: Asker<'_>, node: &Node) -> O
         }
         "blocklist" => blocklist(state, asker, child),
         "privacy" => privacy(child, child_tag, is_set),
-        "status" => status(state, asker, node, child, is_set),
+        "status" => status(state, asker, child, is_set),
         "w:profile:picture" => picture(state, asker, node, is_set),
         "w:mex" => return mex::answer(state, asker, child?),
         "md" if child_tag == "remove-companion-device" => Ok(Vec::new()),
@@ -197,17 +197,8 @@ pub(crate) fn tell_of_changes(state: &mut State, pn: &str, except: Option<u16>, 
     }
     let id = state.stanza_id();
     let notification = changed_notification(&id, Jid::new("", Server::Pn), changed);
-    for device in state.device_ids(pn) {
-        if Some(device) == except {
-            continue;
-        }
-        if let Some(device) = state.device_mut(pn, device) {
-            device.deliver(
-                Envelope { class: Class::Notification, id: id.clone(), from: None, participant: None },
-                notification.clone(),
-            );
-        }
-    }
+    let envelope = Envelope { class: Class::Notification, id, from: None, participant: None };
+    state.deliver_to_account(pn, except, &envelope, &notification);
 }
 
 fn blocklist(state: &mut State, asker: Asker<'_>, change: Option<&Node>) -> Answer {
@@ -256,7 +247,7 @@ fn privacy(child: Option<&Node>, child_tag: &str, is_set: bool) -> Answer {
     ])
 }
 
-fn status(state: &mut State, asker: Asker<'_>, _node: &Node, child: Option<&Node>, is_set: bool) -> Answer {
+fn status(state: &mut State, asker: Asker<'_>, child: Option<&Node>, is_set: bool) -> Answer {
     let phone = state.phones.get_mut(asker.pn).ok_or(NOT_FOUND)?;
     if is_set && let Some(text) = child.and_then(bytes) {
         phone.about = String::from_utf8_lossy(text).into_owned();

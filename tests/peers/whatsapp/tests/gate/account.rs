@@ -6,16 +6,13 @@ use serde_json::json;
 use wacore_binary::Jid;
 use whatsapp_rust::types::events::Event;
 
+use crate::bed::{ALICE, BOB, until, with_alice_and_bob};
 use crate::client::Device;
 use crate::control::Server;
 
-const ALICE: &str = "15550000001";
-const BOB: &str = "15550000002";
-
-async fn alice_and_bob() -> (Server, Device) {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
+/// Alice with a linked device and Bob in her address book.
+async fn acquainted() -> (Server, Device) {
+    let server = with_alice_and_bob().await;
     server
         .post(&format!("/phones/{ALICE}/contacts"), json!({"contacts": [{"phone": BOB, "name": "Robert Builder"}]}))
         .await;
@@ -36,7 +33,7 @@ async fn contact(device: &Device, name: &str) -> Jid {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contacts_and_names_come_with_the_app_state() {
-    let (server, device) = alice_and_bob().await;
+    let (server, device) = acquainted().await;
     assert_eq!(contact(&device, "Robert Builder").await.user, BOB);
     assert_eq!(device.client.push_name(), "Alice");
 
@@ -57,7 +54,7 @@ async fn contacts_and_names_come_with_the_app_state() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_is_handed_over() {
-    let (server, device) = alice_and_bob().await;
+    let (server, device) = acquainted().await;
     let sent = server
         .post(
             &format!("/phones/{ALICE}/history"),
@@ -94,17 +91,12 @@ async fn history_with(device: &Device, id: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn presence_and_typing_are_shown() {
-    let (server, device) = alice_and_bob().await;
+    let (server, device) = acquainted().await;
     device.client.presence().subscribe(Jid::pn(BOB)).await.expect("subscribed");
-    let mut told = json!(0);
-    for _ in 0..100 {
-        told = server.post(&format!("/phones/{BOB}/presence"), json!({"available": true})).await["told"].clone();
-        if told == 1 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    assert_eq!(told, 1);
+    until("somebody is told", async || {
+        server.post(&format!("/phones/{BOB}/presence"), json!({"available": true})).await["told"] == 1
+    })
+    .await;
     device
         .event("Bob's presence", |event| match event {
             Event::Presence(update) => (update.from.user == BOB && !update.unavailable).then_some(()),
@@ -121,7 +113,7 @@ async fn presence_and_typing_are_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_ring_and_end() {
-    let (server, device) = alice_and_bob().await;
+    let (server, device) = acquainted().await;
     let call = server.post(&format!("/phones/{BOB}/call"), json!({"to": ALICE, "video": true})).await["call"].clone();
     device
         .event("the call", |event| match event {
@@ -130,19 +122,12 @@ async fn calls_ring_and_end() {
         })
         .await;
     server.post(&format!("/phones/{BOB}/hangup"), json!({"to": ALICE, "call": call})).await;
-    for _ in 0..500 {
-        let pending = server.get(&format!("/phones/{ALICE}/pending")).await;
-        if pending["devices"][0]["pending"] == json!([]) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("the calls were not acknowledged");
+    server.until_nothing_is_pending(ALICE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_and_pictures_can_be_looked_up() {
-    let (server, device) = alice_and_bob().await;
+    let (server, device) = acquainted().await;
     let contacts = device.client.contacts();
     let found = contacts.is_on_whatsapp(&[Jid::pn(BOB), Jid::pn("15559999999")]).await.expect("answered");
     let of = |user: &str| found.iter().find(|result| result.jid.user == user).map(|result| result.is_registered);

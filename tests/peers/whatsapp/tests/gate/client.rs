@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use wacore::store::InMemoryBackend;
@@ -16,10 +15,8 @@ use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::types::events::{Event, InboundMessage};
 use whatsapp_rust::{InboundDurabilityHook, TokioRuntime};
 
+use crate::bed::waited;
 use crate::control::{Server, agent};
-
-/// How long anything may take in a test.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a client is set up.
 #[derive(Default)]
@@ -103,16 +100,8 @@ impl Device {
 
     /// Waits for the first event that `look` finds something in.
     pub(crate) async fn event<T>(&self, what: &str, look: impl Fn(&Event) -> Option<T>) -> T {
-        let since = Instant::now();
-        loop {
-            if let Some(found) = self.look(&look) {
-                return found;
-            }
-            if since.elapsed() > PATIENCE {
-                panic!("waited in vain for {what}; seen: {}", self.names().join(" "));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let found = waited(|| std::future::ready(self.look(&look))).await;
+        found.unwrap_or_else(|| panic!("waited in vain for {what}; seen: {}", self.names().join(" ")))
     }
 
     fn look<T>(&self, look: &impl Fn(&Event) -> Option<T>) -> Option<T> {

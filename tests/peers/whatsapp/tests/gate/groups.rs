@@ -4,17 +4,12 @@ use serde_json::{Value, json};
 use wacore_binary::Jid;
 use whatsapp_rust::types::events::Event;
 
+use crate::bed::{ALICE, BOB, CAROL, with_alice_and_bob};
 use crate::client::Device;
 use crate::control::Server;
 
-const ALICE: &str = "15550000001";
-const BOB: &str = "15550000002";
-const CAROL: &str = "15550000003";
-
 async fn three_phones() -> Server {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
+    let server = with_alice_and_bob().await;
     server.phone(CAROL, "Carol").await;
     server
 }
@@ -38,12 +33,7 @@ async fn group_message_goes_both_ways(addressing: &str) {
         .await;
 
     for number in 0..3 {
-        server
-            .post(
-                &format!("/phones/{BOB}/send"),
-                json!({"to": jid.to_string(), "message": {"text": format!("from Bob {number}")}}),
-            )
-            .await;
+        server.writes(BOB, &jid.to_string(), json!({"text": format!("from Bob {number}")})).await;
     }
     let arrived = alice.text("from Bob 2").await;
     assert_eq!(arrived.info.source.chat, jid);

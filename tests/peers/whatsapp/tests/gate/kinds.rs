@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use buffa::MessageField;
-use serde_json::{Value, json};
+use serde_json::json;
 use wacore::download::MediaType;
 use wacore::poll::PollVoteCiphertext;
 use wacore_binary::Jid;
@@ -13,24 +13,8 @@ use waproto::whatsapp as wa;
 use waproto::whatsapp::message::protocol_message;
 use whatsapp_rust::RevokeType;
 
+use crate::bed::{ALICE, BOB, alice_and_bob};
 use crate::client::Device;
-use crate::control::Server;
-
-const ALICE: &str = "15550000001";
-const BOB: &str = "15550000002";
-
-async fn alice_and_bob() -> (Server, Device) {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
-    let device = Device::linked(&server, ALICE).await;
-    (server, device)
-}
-
-async fn bob_sends(server: &Server, message: Value) -> String {
-    let sent = server.post(&format!("/phones/{BOB}/send"), json!({"to": ALICE, "message": message})).await;
-    sent["id"].as_str().expect("an id").to_owned()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn media_of_phones_can_be_opened() {
@@ -39,30 +23,30 @@ async fn media_of_phones_can_be_opened() {
     let data = BASE64_STANDARD.encode(&file);
     let media = json!({"data": data, "caption": "look", "fileName": "a.pdf"});
 
-    bob_sends(&server, json!({ "image": media })).await;
+    server.bob_sends(json!({ "image": media })).await;
     let image = device.message("an image", |message| message.image_message.is_set()).await;
     assert_eq!(image.message.image_message.caption.as_deref(), Some("look"));
     assert_eq!(opened(&device, &*image.message.image_message).await, file);
 
-    bob_sends(&server, json!({ "video": {"data": data} })).await;
+    server.bob_sends(json!({ "video": {"data": data} })).await;
     let video = device.message("a video", |message| message.video_message.is_set()).await;
     assert_eq!(opened(&device, &*video.message.video_message).await, file);
 
-    bob_sends(&server, json!({ "audio": {"data": data, "ptt": true} })).await;
+    server.bob_sends(json!({ "audio": {"data": data, "ptt": true} })).await;
     let audio = device.message("audio", |message| message.audio_message.is_set()).await;
     assert_eq!(audio.message.audio_message.ptt, Some(true));
     assert_eq!(opened(&device, &*audio.message.audio_message).await, file);
 
-    bob_sends(&server, json!({ "document": media })).await;
+    server.bob_sends(json!({ "document": media })).await;
     let document = device.message("a document", |message| message.document_message.is_set()).await;
     assert_eq!(document.message.document_message.file_name.as_deref(), Some("a.pdf"));
     assert_eq!(opened(&device, &*document.message.document_message).await, file);
 
-    bob_sends(&server, json!({ "sticker": {"data": data} })).await;
+    server.bob_sends(json!({ "sticker": {"data": data} })).await;
     let sticker = device.message("a sticker", |message| message.sticker_message.is_set()).await;
     assert_eq!(opened(&device, &*sticker.message.sticker_message).await, file);
 
-    bob_sends(&server, json!({"image": {"data": data}, "viewOnce": true})).await;
+    server.bob_sends(json!({"image": {"data": data}, "viewOnce": true})).await;
     let once = device.message("view once", |message| message.view_once_message_v2.is_set()).await;
     let inner = &once.message.view_once_message_v2.message;
     assert_eq!(inner.image_message.view_once, Some(true));
@@ -75,7 +59,7 @@ async fn opened(device: &Device, media: &dyn wacore::download::Downloadable) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_media_cannot_be_opened() {
     let (server, device) = alice_and_bob().await;
-    bob_sends(&server, json!({"image": {"size": 100}})).await;
+    server.bob_sends(json!({"image": {"size": 100}})).await;
     let image = device.message("an image", |message| message.image_message.is_set()).await;
     let path = image.message.image_message.direct_path.clone().expect("a path");
     let (_, gone) = server.send("DELETE", &format!("/media?path={path}"), json!({})).await;
@@ -116,28 +100,28 @@ async fn phones_write_every_other_kind() {
     let own = device.say(&Jid::pn(BOB), "mine").await;
     server.arrived(BOB, "conversation").await;
 
-    bob_sends(&server, json!({"text": "an answer", "quoted": {"id": own}, "mentions": [ALICE]})).await;
+    server.bob_sends(json!({"text": "an answer", "quoted": {"id": own}, "mentions": [ALICE]})).await;
     let reply = device.message("a reply", |message| message.extended_text_message.is_set()).await;
     let context = &reply.message.extended_text_message.context_info;
     assert_eq!(context.stanza_id.as_deref(), Some(own.as_str()));
     assert_eq!(context.quoted_message.conversation.as_deref(), Some("mine"));
     assert_eq!(context.mentioned_jid, [format!("{ALICE}@s.whatsapp.net")]);
 
-    bob_sends(&server, json!({"location": {"latitude": 1.5, "longitude": -2.5, "name": "Here"}})).await;
+    server.bob_sends(json!({"location": {"latitude": 1.5, "longitude": -2.5, "name": "Here"}})).await;
     let location = device.message("a location", |message| message.location_message.is_set()).await;
     assert_eq!(location.message.location_message.degrees_longitude, Some(-2.5));
 
-    bob_sends(&server, json!({"contact": {"name": "Carol", "phone": "15550000003"}})).await;
+    server.bob_sends(json!({"contact": {"name": "Carol", "phone": "15550000003"}})).await;
     let contact = device.message("a contact", |message| message.contact_message.is_set()).await;
     assert!(contact.message.contact_message.vcard.as_deref().expect("a card").contains("waid=15550000003"));
 
-    bob_sends(&server, json!({"reaction": {"id": own, "emoji": "👍"}})).await;
+    server.bob_sends(json!({"reaction": {"id": own, "emoji": "👍"}})).await;
     let reaction = device.message("a reaction", |message| message.reaction_message.is_set()).await;
     assert_eq!(reaction.message.reaction_message.text.as_deref(), Some("👍"));
     assert_eq!(reaction.message.reaction_message.key.id.as_deref(), Some(own.as_str()));
 
-    let first = bob_sends(&server, json!({"text": "mispelt"})).await;
-    bob_sends(&server, json!({"edit": {"id": first, "text": "misspelt"}})).await;
+    let first = server.bob_sends(json!({"text": "mispelt"})).await;
+    server.bob_sends(json!({"edit": {"id": first, "text": "misspelt"}})).await;
     let edit = device
         .message("an edit", |message| {
             message
@@ -148,7 +132,7 @@ async fn phones_write_every_other_kind() {
         .await;
     assert_eq!(edit.message.protocol_message.edited_message.conversation.as_deref(), Some("misspelt"));
 
-    bob_sends(&server, json!({"revoke": {"id": first}})).await;
+    server.bob_sends(json!({"revoke": {"id": first}})).await;
     let revoke = device
         .message("a revocation", |message| {
             message
@@ -177,7 +161,7 @@ async fn clients_write_every_other_kind() {
     let inbox = server.get(&format!("/phones/{BOB}/inbox?kind=protocolMessage&after={after}&wait=10")).await;
     assert_eq!(inbox["messages"][0]["content"]["type"], "revoke", "{inbox}");
 
-    let theirs = bob_sends(&server, json!({"text": "react to me"})).await;
+    let theirs = server.bob_sends(json!({"text": "react to me"})).await;
     device.text("react to me").await;
     let key = wa::MessageKey {
         remote_jid: Some(bob.to_string()),
@@ -211,7 +195,7 @@ async fn polls_are_voted_in_by_both_sides() {
     let (sent, secret) = device.client.polls().create(bob.clone(), "Drink?", &options, 1).await.expect("created");
     let poll = server.arrived(BOB, "pollCreationMessage").await;
     assert_eq!(poll["content"]["options"], json!(["tea", "coffee"]), "{poll}");
-    bob_sends(&server, json!({"vote": {"id": sent.message_id, "options": ["tea"]}})).await;
+    server.bob_sends(json!({"vote": {"id": sent.message_id, "options": ["tea"]}})).await;
     let vote = device.message("a vote", |message| message.poll_update_message.is_set()).await;
     let encrypted = &vote.message.poll_update_message.vote;
     let ciphertext = PollVoteCiphertext {
@@ -226,7 +210,7 @@ async fn polls_are_voted_in_by_both_sides() {
         .expect("opened");
     assert_eq!(tally[0].voters.len(), 1, "{tally:?}");
 
-    let theirs = bob_sends(&server, json!({"poll": {"name": "Food?", "options": ["rice", "soup"]}})).await;
+    let theirs = server.bob_sends(json!({"poll": {"name": "Food?", "options": ["rice", "soup"]}})).await;
     let poll: Arc<wa::Message> =
         device.message("a poll", |message| message.poll_creation_message_v3.is_set()).await.message;
     let secret = poll.message_context_info.message_secret.as_deref().expect("a secret");

@@ -2,6 +2,7 @@
 //! it says nothing about the real server.
 
 mod account;
+mod bed;
 mod client;
 mod control;
 mod groups;

@@ -11,44 +11,8 @@ use wacore_binary::Jid;
 use whatsapp_rust::types::events::Event;
 use whatsapp_rust::types::presence::ReceiptType;
 
+use crate::bed::{ALICE, BOB, alice_and_bob, until, with_alice, with_alice_and_bob};
 use crate::client::{Device, Options};
-use crate::control::Server;
-
-const ALICE: &str = "15550000001";
-const BOB: &str = "15550000002";
-
-/// Alice with a linked device, and Bob.
-async fn alice_and_bob() -> (Server, Device) {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
-    let device = Device::linked(&server, ALICE).await;
-    (server, device)
-}
-
-impl Server {
-    /// Bob's phone writes a text to Alice.
-    async fn bob_says(&self, text: &str) -> String {
-        let sent = self.post(&format!("/phones/{BOB}/send"), json!({"to": ALICE, "message": {"text": text}})).await;
-        sent["id"].as_str().expect("an id").to_owned()
-    }
-
-    /// What the one linked device of a phone has not acknowledged.
-    async fn pending(&self, phone: &str) -> Vec<serde_json::Value> {
-        let answer = self.get(&format!("/phones/{phone}/pending")).await;
-        answer["devices"][0]["pending"].as_array().expect("a list").clone()
-    }
-
-    async fn until_nothing_is_pending(&self, phone: &str) {
-        for _ in 0..500 {
-            if self.pending(phone).await.is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("still pending: {:?}", self.pending(phone).await);
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_goes_both_ways() {
@@ -72,8 +36,7 @@ async fn text_goes_both_ways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_writes_under_its_lid_is_understood() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
+    let server = with_alice().await;
     server.post("/phones", json!({"phone": BOB, "name": "Bob", "lid": "100000000000002", "addressing": "lid"})).await;
     let device = Device::linked(&server, ALICE).await;
     server.bob_says("from a LID").await;
@@ -100,7 +63,7 @@ async fn two_clients_write_to_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_phone_writes_reaches_its_own_device() {
     let (server, device) = alice_and_bob().await;
-    server.post(&format!("/phones/{ALICE}/send"), json!({"to": BOB, "message": {"text": "typed on the phone"}})).await;
+    server.writes(ALICE, BOB, json!({"text": "typed on the phone"})).await;
     let arrived = device.text("typed on the phone").await;
     assert!(arrived.info.source.is_from_me);
     assert_eq!(arrived.info.source.chat.user, BOB);
@@ -188,9 +151,7 @@ async fn a_backlog_is_delivered_at_login_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_acknowledged_comes_again() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
+    let server = with_alice_and_bob().await;
     let durable = Arc::new(AtomicBool::new(true));
     let options = || Options { durable: Some(durable.clone()), ..Options::default() };
     let storage = Arc::new(InMemoryBackend::new());
@@ -258,16 +219,8 @@ async fn a_device_is_asked_for_prekeys_when_they_run_low() {
     for number in 0..30 {
         let phone = format!("1666000{number:04}");
         server.phone(&phone, "Somebody").await;
-        server.post(&format!("/phones/{phone}/send"), json!({"to": ALICE, "message": {"text": "hello"}})).await;
+        server.writes(&phone, ALICE, json!({"text": "hello"})).await;
     }
     server.until_nothing_is_pending(ALICE).await;
-    let mut stats = server.get("/stats").await;
-    for _ in 0..500 {
-        if stats["prekeyUploads"] != 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        stats = server.get("/stats").await;
-    }
-    assert!(stats["prekeyUploads"].as_u64() > Some(1), "{stats}");
+    until("more prekeys", async || server.get("/stats").await["prekeyUploads"].as_u64() > Some(1)).await;
 }

@@ -8,17 +8,13 @@ use wacore::store::InMemoryBackend;
 use wacore_binary::Jid;
 use whatsapp_rust::types::events::Event;
 
+use crate::bed::{ALICE, BOB, alice_and_bob, linked_alice, until, with_alice};
 use crate::client::{Device, Options};
 use crate::control::Server;
 
-const ALICE: &str = "15550000001";
-const BOB: &str = "15550000002";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_is_linked_by_qr_and_comes_back_without() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = linked_alice().await;
     assert_eq!(device.client.pn().expect("linked").user, ALICE);
 
     let storage = device.stop().await;
@@ -34,33 +30,31 @@ async fn a_client_is_linked_by_qr_and_comes_back_without() {
     assert_eq!(stats["prekeyUploads"], 1, "the digest satisfied it: {stats}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_linked_by_code() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let options = Options { code_for: Some(ALICE.to_owned()), ..Options::default() };
-    let device = Device::start_with(&server, Arc::new(InMemoryBackend::new()), options).await;
-    let code = device
+async fn pairing_code(device: &Device) -> String {
+    device
         .event("a code", |event| match event {
             Event::PairingCode(code) => Some(code.code.clone()),
             _ => None,
         })
-        .await;
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_linked_by_code() {
+    let server = with_alice().await;
+    let wants_code = async || {
+        let options = Options { code_for: Some(ALICE.to_owned()), ..Options::default() };
+        Device::start_with(&server, Arc::new(InMemoryBackend::new()), options).await
+    };
+    let device = wants_code().await;
+    let code = pairing_code(&device).await;
     let (status, refused) = server.try_post(&format!("/phones/{ALICE}/scan"), json!({"code": "AAAAAAAA"})).await;
     assert_eq!(status, 400, "a wrong code: {refused}");
 
     // A wrong code ends the attempt: the client must ask for another one.
-    let device = {
-        drop(device.crash());
-        let options = Options { code_for: Some(ALICE.to_owned()), ..Options::default() };
-        Device::start_with(&server, Arc::new(InMemoryBackend::new()), options).await
-    };
-    let fresh = device
-        .event("a code", |event| match event {
-            Event::PairingCode(code) => Some(code.code.clone()),
-            _ => None,
-        })
-        .await;
+    drop(device.crash());
+    let device = wants_code().await;
+    let fresh = pairing_code(&device).await;
     assert_ne!(fresh, code);
     server.post(&format!("/phones/{ALICE}/scan"), json!({ "code": fresh })).await;
     device.connected().await;
@@ -68,8 +62,7 @@ async fn a_client_is_linked_by_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_qr_that_nobody_shows_is_refused() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
+    let server = with_alice().await;
     let (status, _) = server.try_post(&format!("/phones/{ALICE}/scan"), json!({"qr": "2@x,a,b,c,1"})).await;
     assert_eq!(status, 400);
     let (status, _) = server.try_post("/phones/1/scan", json!({"qr": "2@x,a,b,c,1"})).await;
@@ -89,9 +82,7 @@ async fn an_account_asks_for_a_passkey() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_phone_unlinks_the_device() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = linked_alice().await;
     server.post(&format!("/phones/{ALICE}/unlink"), json!({})).await;
     logged_out(&device).await;
 
@@ -106,9 +97,7 @@ async fn logged_out(device: &Device) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_device_unlinks_itself() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = linked_alice().await;
     device.client.logout().await;
     let phone = server.get(&format!("/phones/{ALICE}")).await;
     assert_eq!(phone["devices"], json!([]));
@@ -116,9 +105,7 @@ async fn the_device_unlinks_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_connection_replaces_the_first() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let first = Device::linked(&server, ALICE).await;
+    let (server, first) = linked_alice().await;
     let second = Device::start(&server, first.storage.clone()).await;
     second.connected().await;
     replaced(&first).await;
@@ -133,9 +120,7 @@ async fn replaced(device: &Device) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_banned_account_cannot_log_in() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = linked_alice().await;
     let ban = json!({"reason": 402, "code": 101, "expire": 3600});
     server.post(&format!("/phones/{ALICE}/ban"), ban).await;
     device.event("a temporary ban", |event| matches!(event, Event::TemporaryBan(_)).then_some(())).await;
@@ -143,20 +128,12 @@ async fn a_banned_account_cannot_log_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_network_is_cut_and_nothing_is_lost() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = alice_and_bob().await;
 
     let cut = server.post("/network/cut", json!({"seconds": 2.0})).await;
     assert_eq!(cut["broken"], 1);
     for number in 0..3 {
-        server
-            .post(
-                &format!("/phones/{BOB}/send"),
-                json!({"to": ALICE, "message": {"text": format!("meanwhile {number}")}}),
-            )
-            .await;
+        server.bob_says(&format!("meanwhile {number}")).await;
     }
     let client = device.client.clone();
     let waiting = tokio::spawn(async move {
@@ -176,14 +153,10 @@ async fn the_network_is_cut_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_network_is_silent_for_a_while() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    server.phone(BOB, "Bob").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = alice_and_bob().await;
     let cut = server.post("/network/cut", json!({"seconds": 1.0, "silent": true, "phones": [ALICE]})).await;
     assert_eq!(cut["broken"], 0);
-    let message = json!({"to": ALICE, "message": {"text": "held back"}});
-    server.post(&format!("/phones/{BOB}/send"), message).await;
+    server.bob_says("held back").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(device.texts().is_empty(), "nothing passes");
     device.text("held back").await;
@@ -193,26 +166,16 @@ async fn the_network_is_silent_for_a_while() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_error_makes_the_client_come_back() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = linked_alice().await;
     server.post(&format!("/phones/{ALICE}/stream-error"), json!({"code": 503})).await;
-    for _ in 0..1000 {
-        let phone = server.get(&format!("/phones/{ALICE}")).await;
-        if phone["devices"][0]["logins"] == 2 {
-            drop(device);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("it did not come back");
+    let phone = format!("/phones/{ALICE}");
+    until("it comes back", async || server.get(&phone).await["devices"][0]["logins"] == 2).await;
+    drop(device);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_account_gets_failure_403_until_it_is_unlocked() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
-    let device = Device::linked(&server, ALICE).await;
+    let (server, device) = linked_alice().await;
     server.post(&format!("/phones/{ALICE}/ban"), json!({"reason": 403})).await;
     logged_out(&device).await;
     let (status, _) = server.send("DELETE", &format!("/phones/{ALICE}/ban"), json!({})).await;

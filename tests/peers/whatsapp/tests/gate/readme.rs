@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::bed::{ALICE, BOB, CAROL, with_alice};
 use crate::control::Server;
 
 const README: &str = include_str!("../../README.md");
-const ALICE: &str = "15550000001";
-const BOB: &str = "15550000002";
 
 /// The lines of the `json` block that begins with `start`.
 fn block(start: &str) -> Vec<&'static str> {
@@ -25,7 +24,7 @@ fn block(start: &str) -> Vec<&'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_of_the_readme_can_be_sent() {
     let server = Server::start().await;
-    for (phone, name) in [(ALICE, "Alice"), (BOB, "Bob"), ("15550000003", "Carol"), ("15550000004", "Dan")] {
+    for (phone, name) in [(ALICE, "Alice"), (BOB, "Bob"), (CAROL, "Carol"), ("15550000004", "Dan")] {
         server.phone(phone, name).await;
     }
     let examples = block("{\"text\"");
@@ -67,8 +66,7 @@ fn routes() -> BTreeSet<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_of_the_readme_exists() {
-    let server = Server::start().await;
-    server.phone(ALICE, "Alice").await;
+    let server = with_alice().await;
     let routes = routes();
     assert!(routes.len() > 25, "{routes:?}");
     for (method, path) in routes {
