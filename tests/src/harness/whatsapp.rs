@@ -207,4 +207,18 @@ impl Phone {
         .await;
         instance.wait_status("connected").await;
     }
+
+    /// The same in a crowd, where everything takes its time: an account is linked at all within `limit`.
+    pub async fn scans_within(&self, instance: &Instance, limit: Duration) {
+        eventually_within(limit, "linked", async || {
+            let shown = instance.client.get(&instance.at("/qr")).await;
+            match shown.status {
+                200 => drop(self.tries("scan", &json!({"qr": shown.json()["qrCode"]})).await),
+                202 => {}
+                _ => return (instance.get("").await["connectionStatus"]["ready"] == true).then_some(()),
+            }
+            None
+        })
+        .await;
+    }
 }

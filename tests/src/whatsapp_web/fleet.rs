@@ -1,10 +1,12 @@
 //! Many accounts at once.
 
-use crate::harness::{Tenant, whatsapp::Whatsapp};
+use crate::harness::{Instance, Tenant, whatsapp::Whatsapp};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 const ACCOUNTS: usize = 200;
+/// Until all are linked, on two cores that also run the phones.
+const LINKED: Duration = Duration::from_secs(90);
 /// From the start of the process until all are connected again.
 const RESTORED: Duration = Duration::from_secs(15);
 
@@ -20,7 +22,10 @@ async fn two_hundred_accounts_are_linked_at_once_and_all_are_back_after_a_restar
     }
     let linking = phones.into_iter().map(|phone| {
         let client = tenant.client.clone();
-        tokio::spawn(async move { phone.links(&client, &json!({})).await })
+        tokio::spawn(async move {
+            let instance = Instance::create(&client, &json!({"mode": "live"})).await;
+            phone.scans_within(&instance, LINKED).await;
+        })
     });
     for linked in linking.collect::<Vec<_>>() {
         linked.await.expect("it is linked");
