@@ -181,7 +181,7 @@ op(f"POST {WHATSAPP}/presence/subscribe", "watch_presence", "Be told for a while
    body=obj({"phone": PHONE}), example={"phone": "79001234567"}, answer=obj({"success": BOOL, "seconds": d(INT, "For how long `presence_updated` is told. The account is shown as online meanwhile.")}), **ASKS)
 op(f"POST {WHATSAPP}/check", "check_phones", "Who is on WhatsApp", scope="messages:read",
    body=obj({"phones": {"type": "array", "items": PHONE, "minItems": 1, "maxItems": 100}}), example={"phones": ["79001234567"]},
-   answer=obj({"results": {"type": "array", "items": obj({"phone": STR, "exists": {"type": "boolean"}, "address?": {"type": ["string", "null"]}})}}), **ASKS)
+   answer=obj({"results": {"type": "array", "items": obj({"phone": STR, "exists": {"type": "boolean"}, "address?": {"type": ["string", "null"]}, "lid?": {"type": ["string", "null"]}})}}), **ASKS)
 op(f"GET {WHATSAPP}/profile-picture", "get_profile_picture", "A profile picture", scope="messages:read", query=[q("phone", PHONE, required=True)],
    answer=obj({"url": {"type": ["string", "null"]}}), **ASKS)
 op(f"GET {WHATSAPP}/lid/{{id}}", "get_lid", "The phone behind a LID, or the LID of a phone", scope="messages:read", answer=obj({"lid": STR, "phone": STR}), **ASKS)

@@ -397,6 +397,8 @@ SCHEMAS = {
         "participants": arr(obj({"id": STR, "admin?": BOOL}, additionalProperties=True)),
         "size?": INT,
         "createdAt?": TIME,
+        "refused?": d(arr(obj({"id": null(STR), "code": STR, "reason": one_of("not_allowed", "not_there", "left_lately", "already_there", "refused")})),
+                      "After a change of participants: whom the platform did not do it to."),
     }, additionalProperties=True),
     "GroupCreate": obj({"subject": text(100), "participants": PARTICIPANTS}),
     "GroupParticipants": obj({"action": one_of("add", "remove", "promote", "demote"), "participants": PARTICIPANTS}),

@@ -96,7 +96,7 @@ pub(crate) struct Check {
     phones: Vec<String>,
 }
 
-/// `POST …/check {phones[]}` → `{results: [{phone, exists, id}]}`: who is on WhatsApp.
+/// `POST …/check {phones[]}` → `{results: [{phone, exists, address, lid}]}`: who is on WhatsApp.
 pub(crate) async fn check_phones(
     State(app): State<AppState>,
     OwnedWhatsapp(owned): OwnedWhatsapp,

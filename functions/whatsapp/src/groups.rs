@@ -125,7 +125,7 @@ pub(crate) async fn set_subject(
     ask(&app, &instance, "group_subject", Request::GroupSubject { group, subject }).await
 }
 
-/// `GET …/groups/{groupId}/invite` → `{code, url}`.
+/// `GET …/groups/{groupId}/invite` → `{code, link}`.
 pub(crate) async fn get_invite(
     State(app): State<AppState>,
     Path((_, id)): Path<(String, String)>,

@@ -54,6 +54,10 @@ async fn an_account_changes_its_group_and_leaves_it() {
     assert_eq!(stage.changes(&id, "promote", &[&third]).await, with(Some(true)));
     assert_eq!(stage.changes(&id, "demote", &[&third]).await, with(Some(false)));
     assert_eq!(stage.changes(&id, "remove", &[&third]).await, with(None));
+    let unknown = json!({"action": "add", "participants": ["15559990001"]});
+    let answered = stage.of_group(Method::POST, &id, "/participants", Some(&unknown)).await.expect(200);
+    let refused = json!([{"id": "15559990001@s.whatsapp.net", "code": "404", "reason": "not_there"}]);
+    assert_eq!(answered["refused"], refused, "whoever could not be added is named");
     let sent = stage.instance.send(&id, "without Carol").await;
     assert_eq!(stage.other.receives(&sent).await["text"], "without Carol");
     assert_eq!(third.get("/inbox").await["messages"], json!([]), "who is out reads nothing");

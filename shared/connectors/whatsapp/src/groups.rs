@@ -7,7 +7,8 @@ use shared::{
     connector::{ContactInfo, GroupChange, Request, Update},
 };
 use whatsapp_rust::{
-    Client, GroupCreateOptions, GroupError, GroupMetadata, GroupParticipant, GroupParticipantOptions, GroupSubject, Jid,
+    Client, GroupCreateOptions, GroupError, GroupMetadata, GroupParticipant, GroupParticipantOptions, GroupSubject,
+    Jid, ParticipantChangeResponse,
 };
 
 use crate::{asks, line::Inner, outgoing::jid, people};
@@ -33,13 +34,18 @@ pub(crate) async fn ask(inner: &Inner, client: &Client, request: Request) -> Res
         }
         Request::GroupParticipants { group, change, participants } => {
             let (id, all) = (jid("group", &group)?, people(&participants)?);
-            match change {
-                GroupChange::Add => drop(groups.add_participants(&id, &all).await.map_err(refusal)?),
-                GroupChange::Remove => drop(groups.remove_participants(&id, &all).await.map_err(refusal)?),
-                GroupChange::Promote => drop(groups.promote_participants(&id, &all).await.map_err(refusal)?),
-                GroupChange::Demote => drop(groups.demote_participants(&id, &all).await.map_err(refusal)?),
+            let answered = match change {
+                GroupChange::Add => groups.add_participants(&id, &all).await,
+                GroupChange::Remove => groups.remove_participants(&id, &all).await,
+                GroupChange::Promote => groups.promote_participants(&id, &all).await,
+                GroupChange::Demote => groups.demote_participants(&id, &all).await,
+            };
+            let refused: Vec<_> = answered.map_err(refusal)?.iter().filter_map(not_done).collect();
+            let mut group = groups.get_metadata(&id).await.map(|group| shown(&group)).map_err(refusal)?;
+            if !refused.is_empty() {
+                group["refused"] = refused.into();
             }
-            groups.get_metadata(&id).await.map(|group| shown(&group)).map_err(refusal)
+            Ok(group)
         }
         Request::GroupSubject { group, subject } => {
             let id = jid("group", &group)?;
@@ -80,8 +86,25 @@ async fn tell(inner: &Inner, id: &Jid, subject: &str) -> Result<()> {
     inner.emit.emit(Update::Contacts(vec![contact])).await
 }
 
+/// The address of somebody, by phone if that is known.
+fn person(jid: &Jid, phone: Option<&Jid>) -> Option<String> {
+    phone.and_then(people::address).or_else(|| people::address(jid))
+}
+
+/// Somebody who was not added, removed, promoted or demoted, and why: WhatsApp's code, and what it means.
+fn not_done(one: &ParticipantChangeResponse) -> Option<Value> {
+    let code = one.error.as_deref()?;
+    let reason = match code {
+        "401" | "403" => "not_allowed",
+        "404" => "not_there",
+        "408" => "left_lately",
+        "409" => "already_there",
+        _ => "refused",
+    };
+    Some(json!({ "id": person(&one.jid, one.phone_number.as_ref()), "code": code, "reason": reason }))
+}
+
 fn shown(group: &GroupMetadata) -> Value {
-    let person = |jid: &Jid, phone: Option<&Jid>| phone.and_then(people::address).or_else(|| people::address(jid));
     let participant = |one: &GroupParticipant| {
         json!({
             "id": person(&one.jid, one.phone_number.as_ref()),
