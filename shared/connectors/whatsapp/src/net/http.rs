@@ -155,7 +155,7 @@ impl HttpClient for Http {
         let fed = feed(body, &sender, &runtime);
         drop(sender);
         let stop = sending.abort_handle();
-        let answer = fed.and_then(|()| Ok(runtime.block_on(timeout(PAUSE, sending))???));
+        let answer = fed.and_then(|()| runtime.block_on(timeout(PAUSE, sending))??);
         stop.abort();
         answer
     }

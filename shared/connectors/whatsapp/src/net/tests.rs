@@ -146,6 +146,6 @@ async fn what_a_message_says_leads_to_no_other_host() {
 async fn errors_do_not_say_what_urls_carry() {
     let (listener, port) = listener().await;
     drop(listener);
-    let error = get(format!("https://127.0.0.1:{port}/x?auth=secret")).await.err().expect("nobody is there");
+    let error = get(format!("https://127.0.0.1:{port}/x?auth=secret")).await.expect_err("nobody is there");
     assert!(!format!("{error:#} {error:?}").contains("secret"), "{error:?}");
 }
