@@ -365,8 +365,8 @@ pub enum Update {
     /// The platform lets the account do less than others for a while. `reason` is a word such as `reachout_timelock`.
     Restricted {
         reason: &'static str,
-        /// When it is over, where the platform says so.
-        until: Option<Millis>,
+        /// When it is over.
+        until: Millis,
     },
 }
 

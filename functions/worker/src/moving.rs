@@ -21,9 +21,9 @@ impl Supervisor {
     /// Errors: to be tried again.
     pub(crate) async fn export_session(&mut self, instance: &Instance, job: &JobId) -> Result<()> {
         let app = self.port.app().clone();
-        if has_ended(&app, job).await? {
+        if let Some(end) = end_of(&app, job).await? {
             // A command before this one may have come again, too, and opened the line: whoever has the file counts on its being closed.
-            if instance.paired && !is_moving(instance) {
+            if end == Status::Done && instance.paired && !is_moving(instance) {
                 self.rest().await;
                 self.port.check(self.port.owner.exported().await)?;
             }
@@ -53,7 +53,7 @@ impl Supervisor {
     /// Errors: to be tried again.
     pub(crate) async fn import_session(&mut self, instance: &Instance, job: &JobId, parcel: &str) -> Result<()> {
         let app = self.port.app().clone();
-        if has_ended(&app, job).await? {
+        if end_of(&app, job).await?.is_some() {
             return Ok(());
         }
         let outcome = if instance.deleting {
@@ -116,9 +116,10 @@ pub(crate) fn is_moving(instance: &Instance) -> bool {
     matches!(instance.reason.as_deref(), Some(SESSION_EXPORTED | SESSION_IMPORT))
 }
 
-async fn has_ended(app: &shared::app::App, job: &JobId) -> Result<bool> {
-    let job = job::get(app, job).await?;
-    Ok(job.is_none_or(|job| matches!(job.status, Status::Done | Status::Failed)))
+/// How the job has ended, if it has. For one that is gone nothing is to be done any more, as for one that failed.
+async fn end_of(app: &shared::app::App, job: &JobId) -> Result<Option<Status>> {
+    let status = job::get(app, job).await?.map_or(Status::Failed, |job| job.status);
+    Ok(Some(status).filter(|status| matches!(status, Status::Done | Status::Failed)))
 }
 
 fn done(instance: &Instance) -> Value {

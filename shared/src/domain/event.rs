@@ -52,7 +52,7 @@ pub enum Kind {
     PresenceUpdated,
     /// Messages from before the account was linked were stored: a page of them. Never sent to webhooks.
     HistorySynced,
-    /// The platform lets the account do less than others for a while: `reason`, and `until` when, or null.
+    /// The platform lets the account do less than others for a while: `reason`, and `until` when.
     AccountRestricted,
     /// Another worker, or the same one after a restart, has taken the instance over.
     OwnerChanged,

@@ -178,14 +178,13 @@ pub struct Instance {
 pub struct Restriction {
     pub reason: String,
     pub since: Millis,
-    /// When it is over. Where the platform does not say, it counts until the next login.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Millis>,
+    /// When it is over.
+    pub until: Millis,
 }
 
 impl Restriction {
     pub fn is_over(&self, now: Millis) -> bool {
-        self.until.is_some_and(|until| until <= now)
+        self.until <= now
     }
 }
 
@@ -248,8 +247,7 @@ impl Instance {
             "reason": self.reason,
         });
         if let Some(Restriction { reason, since, until }) = self.restriction.as_ref().filter(|it| !it.is_over(now)) {
-            status["restriction"] =
-                serde_json::json!({ "reason": reason, "since": since.iso(), "until": until.map(Millis::iso) });
+            status["restriction"] = serde_json::json!({ "reason": reason, "since": since.iso(), "until": until.iso() });
         }
         status
     }

@@ -144,8 +144,13 @@ async fn a_session_that_no_answer_carries_stays_where_it_is() {
     let now = bed.until(&instance, |now| now.status == Line::Connected).await;
     let refused = moving::export(&bed.app, &now, passphrase()).await.err().expect("is refused");
     assert_eq!((refused.kind, refused.code.as_ref()), (Kind::TooLarge, "SESSION_TOO_LARGE"));
-    assert_eq!(closings(&bed, &instance).await, before, "it was not closed");
+    // Its command comes again, from before that was acknowledged.
+    let (ended, row) = job::new(&bed.app, "export_session", &instance.user_id, Some(&instance.id)).expect("a job");
+    bed.app.store.commit(Unit::write(row)).await.expect("is written");
+    job::finish(&bed.app, &ended.id, Err(refused)).await.expect("is written");
+    bed.command(&instance, Action::ExportSession { job: ended.id }).await;
     let message = bed.accept(&instance, "15550100001", "still here").await;
     bed.until_status(&message, message::Status::Delivered).await;
+    assert_eq!(closings(&bed, &instance).await, before, "it was not closed");
     bed.stop().await;
 }

@@ -24,6 +24,15 @@ pub(crate) struct OfAccount {
     pub(crate) time_lock: TimeLock,
 }
 
+impl OfAccount {
+    /// Another number, or none: what was known of the one before does not hold for it.
+    pub(crate) fn forget(&self) {
+        self.watched.forget();
+        self.time_lock.lift();
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 /// The accounts of a worker.
 #[derive(Default)]
 pub(crate) struct Accounts(Mutex<HashMap<InstanceId, Arc<OfAccount>>>);

@@ -61,6 +61,7 @@ async fn happened(inner: &Arc<Inner>, client: &Arc<Client>, event: &Event) -> Re
         Event::PairError(_) => inner.over(Closed::Error).await,
         Event::PairSuccess(_) => {
             inner.store.paired();
+            inner.account.forget();
             Ok(())
         }
         Event::Connected(_) => opened(inner, client).await,
@@ -69,7 +70,7 @@ async fn happened(inner: &Arc<Inner>, client: &Arc<Client>, event: &Event) -> Re
         Event::TemporaryBan(ban) => {
             tracing::warn!(instance = %inner.instance, code = ban.code.code(), "the account is banned for a while");
             let until = Millis(now_millis() + ban.expire.num_milliseconds());
-            insist(inner, Update::Restricted { reason: Closed::Banned.name(), until: Some(until) }).await;
+            insist(inner, Update::Restricted { reason: Closed::Banned.name(), until }).await;
             inner.over(Closed::Banned).await
         }
         Event::LoggedOut(out) => inner.over(logged_out(out.reason)).await,

@@ -13,6 +13,8 @@ use crate::{history, incoming, line::Inner};
 const AT_ONCE: usize = 4;
 /// Pause before something is told again that could not be made durable.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Tries between two lines in the log about it.
+const SAID_EVERY: u32 = 60;
 
 pub(crate) struct Hook {
     pub(crate) inner: Arc<Inner>,
@@ -28,11 +30,7 @@ impl InboundDurabilityHook for Hook {
         let mut read = stream::iter(read.collect::<Vec<_>>()).buffered(AT_ONCE);
         while let Some(updates) = read.next().await {
             for update in updates {
-                if let Update::Received(incoming) = &update
-                    && !incoming.from_me
-                {
-                    self.inner.account.time_lock.met(&incoming.chat);
-                }
+                meet(&self.inner, &update);
                 tell(&self.inner, update).await?;
             }
         }
@@ -43,10 +41,24 @@ impl InboundDurabilityHook for Hook {
     }
 }
 
+/// Whoever writes is no stranger, under neither of their addresses.
+fn meet(inner: &Inner, update: &Update) {
+    if let Update::Received(incoming) = update
+        && !incoming.from_me
+        && !incoming.is_group
+    {
+        inner.account.time_lock.met(&incoming.chat);
+        if let Some(also) = incoming.facts["senderLid"].as_str() {
+            inner.account.time_lock.met(also);
+        }
+    }
+}
+
 /// Makes an update durable, again and again as long as the line lives: what is not acknowledged comes again with the next login
 /// only, and what the crate acknowledges itself never. One that can never be durable is dropped, with a line in the log: WhatsApp
 /// would bring it for weeks, and nothing behind it.
 pub(crate) async fn tell(inner: &Inner, update: Update) -> Result<(), Error> {
+    let mut tries = 0_u32;
     loop {
         match inner.emit.emit(update.clone()).await {
             Err(error) if matches!(error.kind, Kind::Invalid | Kind::TooLarge) => {
@@ -54,6 +66,9 @@ pub(crate) async fn tell(inner: &Inner, update: Update) -> Result<(), Error> {
                 return Ok(());
             }
             Err(error) if error.is_temporary() && !inner.ended.is_cancelled() => {
+                if tries.is_multiple_of(SAID_EVERY) {
+                    tracing::warn!(instance = %inner.instance, %error, tries, "something that came in is not durable yet");
+                }
                 tokio::select! {
                     () = tokio::time::sleep(AGAIN_AFTER) => {}
                     () = inner.ended.cancelled() => return Err(error),
@@ -61,5 +76,6 @@ pub(crate) async fn tell(inner: &Inner, update: Update) -> Result<(), Error> {
             }
             told => return told,
         }
+        tries = tries.saturating_add(1);
     }
 }

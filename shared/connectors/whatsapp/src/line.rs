@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     up: AtomicBool,
     /// The login has come to something.
     pub(crate) settled: Notify,
+    /// Somebody sees to it that the account is not shown as online for ever (`watched`).
+    pub(crate) watching: AtomicBool,
     /// The line is closed: nothing more is to be told.
     pub(crate) ended: CancellationToken,
 }
@@ -108,6 +110,9 @@ impl Inner {
     pub(crate) async fn over(&self, reason: Closed) -> Result<()> {
         self.up.store(false, Ordering::Release);
         self.settled.notify_one();
+        if reason == Closed::Logout {
+            self.account.forget();
+        }
         tell(self, Update::Closed { reason }).await
     }
 
@@ -189,6 +194,7 @@ impl WhatsappLine {
             was_up: Arc::clone(&was_up),
             up: AtomicBool::new(false),
             settled: Notify::new(),
+            watching: AtomicBool::new(false),
             ended: CancellationToken::new(),
         });
         let sockets = Sockets { road: road.clone(), url: url.clone(), emit, told: told.clone(), was_up };
@@ -279,6 +285,9 @@ impl Line for WhatsappLine {
 
     async fn logout(&self) -> Result<()> {
         self.inner.up.store(false, Ordering::Release);
+        // Nobody listens any more: what is being told must not hold up the logout.
+        self.inner.ended.cancel();
+        self.inner.account.forget();
         self.client.logout().await;
         Ok(())
     }

@@ -53,6 +53,11 @@ impl TimeLock {
         }
     }
 
+    /// There is none.
+    pub(crate) fn lift(&self) {
+        *self.lock() = None;
+    }
+
     /// They have written: no stranger any more.
     pub(crate) fn met(&self, address: &str) {
         if let Some(lock) = &mut *self.lock() {
@@ -77,26 +82,31 @@ pub(crate) fn refused(inner: &Arc<Inner>, client: &Arc<Client>, address: &str) {
     }
     let (inner, client) = (Arc::clone(inner), Arc::clone(client));
     tokio::spawn(async move {
-        let until = ends(&inner, &client).await;
-        if let Some(left) = until.and_then(|until| u64::try_from(until.0 - now_millis()).ok()) {
-            inner.account.time_lock.lasts(Duration::from_millis(left));
-        }
+        let Some(left) = left(&inner, &client).await else { return inner.account.time_lock.lift() };
+        inner.account.time_lock.lasts(left);
+        let until = Millis(now_millis().saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX)));
         if let Err(error) = tell(&inner, Update::Restricted { reason: REASON, until }).await {
             tracing::warn!(instance = %inner.instance, %error, "a time-lock was not told of");
         }
     });
 }
 
-/// When WhatsApp says that the lock is over.
-async fn ends(inner: &Inner, client: &Client) -> Option<Millis> {
-    match timeout(ANSWER, client.mex().fetch_reachout_timelock()).await {
-        Ok(Ok(lock)) => lock.time_enforcement_ends.and_then(|at| at.parse::<i64>().ok()).map(|at| Millis(at * 1000)),
+/// How long the lock lasts from now, or that there is none: a single message may be refused without one.
+async fn left(inner: &Inner, client: &Client) -> Option<Duration> {
+    let lock = match timeout(ANSWER, client.mex().fetch_reachout_timelock()).await {
+        Ok(Ok(lock)) => lock,
         Ok(Err(error)) => {
             tracing::debug!(instance = %inner.instance, %error, "WhatsApp does not say how long a time-lock lasts");
-            None
+            return Some(GUESS);
         }
-        Err(_) => None,
+        Err(_) => return Some(GUESS),
+    };
+    if lock.is_active == Some(false) {
+        return None;
     }
+    let Some(ends) = lock.time_enforcement_ends.and_then(|at| at.parse::<i64>().ok()) else { return Some(GUESS) };
+    let left = ends.saturating_mul(1000).saturating_sub(now_millis());
+    u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
 }
 
 #[cfg(test)]

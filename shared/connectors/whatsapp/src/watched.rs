@@ -51,6 +51,10 @@ impl Watched {
         (until.keys().cloned().collect(), until.values().max().copied())
     }
 
+    pub(crate) fn forget(&self) {
+        self.until().clear();
+    }
+
     /// Whether there is room for it.
     fn add(&self, address: &str) -> bool {
         let mut until = self.until();
@@ -71,14 +75,11 @@ pub(crate) async fn ask(inner: &Arc<Inner>, client: &Arc<Client>, address: &str)
             format!("At most {MOST} contacts are watched at the same time"),
         ));
     }
-    let first = inner.account.watched.all().0.len() == 1;
+    until_nobody(inner, client);
     let presence = client.presence();
     presence.set_available().await.map_err(Error::unavailable)?;
     if !address.ends_with("@g.us") {
         presence.subscribe(&jid).await.map_err(Error::unavailable)?;
-    }
-    if first {
-        until_nobody(inner, client);
     }
     Ok(json!({ "success": true, "seconds": LASTS.as_secs() }))
 }
@@ -103,6 +104,9 @@ pub(crate) async fn again(inner: &Arc<Inner>, client: &Arc<Client>) {
 
 /// Shows the account as online no longer once nobody is watched, as long as this line lives.
 fn until_nobody(inner: &Arc<Inner>, client: &Arc<Client>) {
+    if inner.watching.swap(true, Ordering::AcqRel) {
+        return;
+    }
     let (inner, client) = (Arc::downgrade(inner), Arc::downgrade(client));
     tokio::spawn(async move {
         while let (Some(inner), Some(client)) = (inner.upgrade(), client.upgrade())
@@ -112,7 +116,13 @@ fn until_nobody(inner: &Arc<Inner>, client: &Arc<Client>) {
                 if let Err(error) = client.presence().set_unavailable().await {
                     tracing::debug!(instance = %inner.instance, %error, "the account is still shown as online");
                 }
-                return;
+                inner.watching.store(false, Ordering::Release);
+                // Somebody may have been added meanwhile, and have seen to nothing, since this was still at it.
+                if inner.account.watched.all().1.is_none() || inner.watching.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+                drop(client.presence().set_available().await);
+                continue;
             };
             let ended = inner.ended.clone();
             drop((inner, client));

@@ -153,7 +153,7 @@ impl Owner {
     ) -> Result<(), CommitError> {
         let mut change = status(now, new, Some(reason)).remove("qr");
         if new == Status::LoggedOut {
-            change = change.set("paired", false);
+            change = change.set("paired", false).remove("restriction");
         }
         let details = entry.data.clone();
         let more = notes.iter().map(|action| activity::note(&self.app, &self.id, *action, details.clone()));
@@ -161,7 +161,10 @@ impl Owner {
         self.edit(|instance| {
             set_status(instance, now, new, Some(reason));
             instance.qr = None;
-            instance.paired &= new != Status::LoggedOut;
+            if new == Status::LoggedOut {
+                instance.paired = false;
+                instance.restriction = None;
+            }
         });
         Ok(())
     }

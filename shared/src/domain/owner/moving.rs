@@ -64,19 +64,25 @@ impl Owner {
     /// The session is whole: from now on the instance is a paired one.
     pub async fn imported(&self, job: &JobId) -> Result<(), CommitError> {
         let now = self.app.clock.now();
-        let change = status(now, Status::Connecting, None).set("paired", true).set("importedBy", job.as_str());
+        let change = status(now, Status::Connecting, None)
+            .set("paired", true)
+            .set("importedBy", job.as_str())
+            .remove("restriction");
         self.turn(change, Vec::new(), None, Some((Action::SessionImported, json!({})))).await?;
         self.edit(|instance| {
             set_status(instance, now, Status::Connecting, None);
             instance.paired = true;
             instance.imported_by = Some(job.clone());
+            instance.restriction = None;
         });
         Ok(())
     }
 
     /// About how many bytes the session's file would have, and rather more: it may grow until the line is closed.
     pub async fn session_bytes(&self) -> Result<usize> {
-        Ok(moving::bytes_of(&self.session().rows().await?))
+        let (now, mut rows) = (self.app.clock.now(), self.session().rows().await?);
+        rows.retain(|row| row.until.is_none_or(|until| until > now));
+        Ok(moving::bytes_of(&rows))
     }
 
     /// The whole session. The line must be closed.

@@ -1,6 +1,7 @@
 //! Media of messages that go out: read from media storage, encrypted into a file, uploaded from there. Nothing is held whole in memory.
 //!
-//! An upload is the account's, not an attempt's: one that takes longer than an attempt may goes on, and the next attempt finds it.
+//! An upload is the account's, not an attempt's: as long as its line lives, one that takes longer than an attempt may goes on, and the
+//! next attempt finds it.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,10 @@ use shared::{
     media::Media,
 };
 use tempfile::NamedTempFile;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use whatsapp_rust::{
     Client,
@@ -45,9 +49,14 @@ const WAIT: Duration = Duration::from_secs(20);
 /// When a send looks again for an upload that goes on.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// Uploads of an account at the same time: each has a file and a thread.
+const AT_ONCE: usize = 4;
+
 /// Why there is no upload.
 #[derive(Debug, Clone)]
 enum NoUpload {
+    /// The line ended under it.
+    NoLine,
     /// Our storage does not have it, and never will.
     Missing,
     Failed(Arc<anyhow::Error>),
@@ -60,8 +69,16 @@ type Upload = Shared<BoxFuture<'static, Outcome>>;
 type Key = (MediaId, MediaKind);
 
 /// What is uploaded, or was lately: a campaign sends the same picture a thousand times.
-#[derive(Default)]
-pub(crate) struct Uploads(Mutex<HashMap<Key, (Upload, Instant)>>);
+pub(crate) struct Uploads {
+    all: Mutex<HashMap<Key, (Upload, Instant)>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { all: Mutex::default(), slots: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
 
 impl Uploads {
     /// What a message needs to refer to this media, which is uploaded if need be.
@@ -75,11 +92,15 @@ impl Uploads {
         let key = (id.clone(), kind);
         let upload = self.begin(&key, || {
             let (media, instance, client) = (inner.media.clone(), inner.instance.clone(), Arc::clone(client));
-            let (id, ended) = (id.clone(), inner.ended.clone());
+            let (id, ended, slots) = (id.clone(), inner.ended.clone(), Arc::clone(&self.slots));
             async move {
+                let uploading = async {
+                    let _slot = slots.acquire().await;
+                    upload(&media, &instance, &client, kind, &id).await
+                };
                 tokio::select! {
-                    outcome = upload(&media, &instance, &client, kind, &id) => outcome,
-                    () = ended.cancelled() => Err(NoUpload::Failed(Arc::new(anyhow::anyhow!("the line has ended")))),
+                    outcome = uploading => outcome,
+                    () = ended.cancelled() => Err(NoUpload::NoLine),
                 }
             }
             .boxed()
@@ -88,6 +109,7 @@ impl Uploads {
         outcome.map_err(|no| {
             self.forget(&key, &upload);
             match no {
+                NoUpload::NoLine => Trouble::NoLine,
                 NoUpload::Missing => Trouble::refused(reason::MEDIA_GONE),
                 NoUpload::Failed(error) => Trouble::Failed(anyhow::anyhow!("{error:#}")),
             }
@@ -98,6 +120,7 @@ impl Uploads {
         let mut all = self.all();
         if let Some((upload, at)) = all.get(key)
             && at.elapsed() < REUSED_FOR
+            && !matches!(upload.peek(), Some(Err(_)))
         {
             return upload.clone();
         }
@@ -120,7 +143,7 @@ impl Uploads {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Key, (Upload, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,7 +214,6 @@ mod tests {
         let same = uploads.begin(&key(), || panic!("there is one"));
         assert!(first.ptr_eq(&same));
         assert!(matches!(first.clone().await, Err(NoUpload::Missing)));
-        uploads.forget(&key(), &first);
         let second = uploads.begin(&key(), failing);
         assert!(!second.ptr_eq(&first));
         uploads.forget(&key(), &first);

@@ -95,10 +95,10 @@ async fn place(inner: &Inner) -> Result<(), Trouble> {
 }
 
 async fn attempt(inner: &Inner, client: &Arc<Client>, to: &Jid, outgoing: &Outgoing) -> Result<Answer, Trouble> {
-    reachable(client, to).await?;
     let message = message::build(inner, client, outgoing).await?;
-    // Only what can go out now costs a place.
+    // Behind an upload, which may take its time; before anybody is looked up: that has its price, too.
     place(inner).await?;
+    reachable(client, to).await?;
     type_for(client, to, outgoing.typing_ms).await;
     let answer = inner.acks.expect(&outgoing.id);
     let options = SendOptions::default().with_message_id(outgoing.id.as_str());
