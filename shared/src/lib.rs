@@ -21,6 +21,7 @@ pub mod realtime;
 pub mod redact;
 pub mod sign;
 pub mod store;
+pub mod uploads;
 pub mod webhook;
 
 pub use error::{Error, Kind, Result, Retry};

@@ -6,7 +6,6 @@ use shared::{
     Error, Result,
     app::App,
     connector::{Action, COMMAND_VERSION, Command},
-    crypto,
     domain::{
         instance, job,
         owner::{Author, SendRow, Settle},
@@ -60,13 +59,10 @@ async fn end(app: &App, letter: &Received, command: Command) -> Result<()> {
         }
         // What a platform was told is taken is not given up, either.
         Action::Delete { .. } | Action::Callback { .. } => {
-            // Of several that are queued anew in the same millisecond each is one of its own.
-            let body = crypto::sha256_hex(serde_json::to_string(&letter.body)?);
-            let dedup = format!("{}/again/{}/{body}", command.instance, app.clock.now().digits());
             let again = Enqueue {
                 queue: letter.receipt.queue,
                 group: letter.group.clone(),
-                dedup,
+                dedup: format!("{}/again/{}", command.instance, app.ids.ulid()),
                 body: letter.body.clone(),
                 delay: Duration::ZERO,
                 stamp: None,

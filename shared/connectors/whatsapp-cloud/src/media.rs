@@ -1,15 +1,8 @@
 //! Media on its way between our storage and the platform's, streamed, never held whole.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt as _, TryStreamExt as _,
-    future::{BoxFuture, Shared},
-};
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use reqwest::{
     Body,
     multipart::{Form, Part},
@@ -25,17 +18,13 @@ use shared::{
     error::Retry,
     id::{InstanceId, MediaId},
     media::extension_of,
+    uploads,
 };
-use tokio::time::Instant;
 
 use crate::{failure::Failure, graph::Graph};
 
 /// The platform keeps uploads for 30 days; half of it is certainly enough to use one again.
 const REUSED_FOR: Duration = Duration::from_secs(15 * 86_400);
-/// Uploads that a line remembers.
-const REMEMBERED: usize = 256;
-/// How long an attempt to send waits for its upload: less than an attempt may take, with the sending behind it.
-const WAIT: Duration = Duration::from_secs(20);
 /// Between the tries of a download.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
@@ -51,18 +40,17 @@ pub(crate) enum NoUpload {
     UnderWay,
 }
 
-/// Under way, or done.
-type Upload = Shared<BoxFuture<'static, Result<String, NoUpload>>>;
-/// Our id, and the type that it is sent as.
-type Key = (MediaId, String);
+/// What is uploaded, or was lately, by our id and the type that it is sent as.
+pub(crate) struct Uploads(uploads::Uploads<(MediaId, String), String, NoUpload>);
 
-/// What is uploaded, or was lately: a campaign sends the same picture a thousand times.
-#[derive(Debug, Default)]
-pub(crate) struct Uploads(Mutex<HashMap<Key, (Upload, Instant)>>);
+impl Default for Uploads {
+    fn default() -> Self {
+        Self(uploads::Uploads::new(REUSED_FOR))
+    }
+}
 
 impl Uploads {
-    /// The platform's id of this media, uploading it if need be. An upload goes on when it takes longer than an attempt to send
-    /// may: the next attempt finds it.
+    /// The platform's id of this media, uploading it if need be.
     pub(crate) async fn id(
         &self,
         app: &AppState,
@@ -70,46 +58,18 @@ impl Uploads {
         instance: &InstanceId,
         media: &Media,
     ) -> Result<String, NoUpload> {
-        let key = (media.media_id.clone(), plain(&media.mime).to_owned());
-        let upload = self.begin(&key, || {
-            let (app, graph, instance) = (Arc::clone(app), graph.clone(), instance.clone());
-            let (media, mime) = (media.clone(), key.1.clone());
+        let mime = plain(&media.mime).to_owned();
+        let key = (media.media_id.clone(), mime.clone());
+        let make = || {
+            let (app, graph, instance, media) = (Arc::clone(app), graph.clone(), instance.clone(), media.clone());
             async move { upload(&app, &graph, &instance, &media, mime).await }.boxed()
-        });
-        match tokio::time::timeout(WAIT, upload).await {
-            Ok(Ok(id)) => Ok(id),
-            Ok(Err(no)) => {
-                self.forget(media);
-                Err(no)
-            }
-            Err(_) => Err(NoUpload::UnderWay),
-        }
+        };
+        self.0.get(key, make).await.unwrap_or(Err(NoUpload::UnderWay))
     }
 
-    fn begin(&self, key: &Key, make: impl FnOnce() -> BoxFuture<'static, Result<String, NoUpload>>) -> Upload {
-        let mut all = self.all();
-        if let Some((upload, at)) = all.get(key)
-            && at.elapsed() < REUSED_FOR
-        {
-            return upload.clone();
-        }
-        if all.len() >= REMEMBERED {
-            all.clear();
-        }
-        let upload = make().shared();
-        all.insert(key.clone(), (upload.clone(), Instant::now()));
-        // Also when nobody waits for it.
-        tokio::spawn(upload.clone());
-        upload
-    }
-
-    /// The platform does not know what it was given, or was not given it: the next use uploads it again.
+    /// The platform does not know what it was given: the next use uploads it again.
     pub(crate) fn forget(&self, media: &Media) {
-        self.all().retain(|(id, _), _| *id != media.media_id);
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<Key, (Upload, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.forget(|(id, _)| *id == media.media_id);
     }
 }
 

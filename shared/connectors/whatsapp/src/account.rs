@@ -8,7 +8,12 @@ use std::{
 use shared::{config::Pace, id::InstanceId};
 use tokio::time::Instant;
 
-use crate::{outgoing::Uploads, pacing::Pacing, timelock::TimeLock, watched::Watched};
+use crate::{
+    outgoing::{Uploads, no_uploads},
+    pacing::Pacing,
+    timelock::TimeLock,
+    watched::Watched,
+};
 
 /// Accounts that are remembered before those without a line are forgotten.
 const REMEMBERED: usize = 2048;
@@ -49,7 +54,7 @@ impl Accounts {
                 next_check: tokio::sync::Mutex::default(),
                 watched: Watched::default(),
                 failures: Mutex::default(),
-                uploads: Uploads::default(),
+                uploads: no_uploads(),
                 time_lock: TimeLock::default(),
             })
         };

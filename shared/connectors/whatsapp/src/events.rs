@@ -26,6 +26,7 @@ use crate::{
     incoming,
     line::Inner,
     people::{self, Who},
+    timelock,
     told::Told,
     watched,
 };
@@ -69,7 +70,7 @@ async fn happened(inner: &Arc<Inner>, client: &Arc<Client>, event: &Event) -> Re
         Event::StreamReplaced(_) => inner.over(Closed::Replaced).await,
         Event::TemporaryBan(ban) => {
             tracing::warn!(instance = %inner.instance, code = ban.code.code(), "the account is banned for a while");
-            let until = Millis(now_millis() + ban.expire.num_milliseconds());
+            let until = timelock::within_reason(now_millis(), ban.expire.num_milliseconds());
             insist(inner, Update::Restricted { reason: Closed::Banned.name(), until }).await;
             inner.over(Closed::Banned).await
         }

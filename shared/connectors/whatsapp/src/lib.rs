@@ -2,6 +2,7 @@
 //!
 //! * `line`: one account, one client, one login; `events` and `hook` tell what happens, `outgoing` sends, `asks` and `groups` ask.
 //! * `history`: messages from before the link; `happenings`: calls, groups, presence.
+//! * `account`: what outlives a line: its pace (`pacing`), whom it watches (`watched`), a time-lock (`timelock`).
 //! * `store`: session state through the crate's storage traits.
 //! * `net`: sockets, proxies, HTTP.
 //!

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use shared::{clock::Millis, connector::Update};
+use shared::{
+    clock::{DAY_MS, Millis},
+    connector::Update,
+};
 use tokio::time::{Instant, timeout};
 use whatsapp_rust::{Client, wacore::time::now_millis};
 
@@ -16,8 +19,10 @@ use crate::{hook::tell, line::Inner};
 /// What messages fail with, and what the account's restriction is called.
 pub(crate) const REASON: &str = "reachout_timelock";
 /// How long it is taken to last where WhatsApp does not say.
-const GUESS: Duration = Duration::from_secs(3600);
-/// How long WhatsApp may take to say.
+const GUESS_MS: i64 = 3_600_000;
+/// No restriction is taken to last longer.
+const LONGEST_MS: i64 = 366 * DAY_MS;
+/// How long WhatsApp may take to say. A new lock counts in any case until it has.
 const ANSWER: Duration = Duration::from_secs(20);
 /// Strangers that are remembered. Those beyond WhatsApp refuses by itself.
 const REMEMBERED: usize = 1000;
@@ -40,7 +45,7 @@ impl TimeLock {
     fn add(&self, address: &str) -> bool {
         let mut lock = self.lock();
         let is_new = lock.is_none();
-        let lock = lock.get_or_insert_with(|| Lock { until: Instant::now() + GUESS, refused: HashSet::new() });
+        let lock = lock.get_or_insert_with(|| Lock { until: Instant::now() + 2 * ANSWER, refused: HashSet::new() });
         if lock.refused.len() < REMEMBERED {
             lock.refused.insert(address.to_owned());
         }
@@ -82,31 +87,37 @@ pub(crate) fn refused(inner: &Arc<Inner>, client: &Arc<Client>, address: &str) {
     }
     let (inner, client) = (Arc::clone(inner), Arc::clone(client));
     tokio::spawn(async move {
-        let Some(left) = left(&inner, &client).await else { return inner.account.time_lock.lift() };
-        inner.account.time_lock.lasts(left);
-        let until = Millis(now_millis().saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX)));
+        let now = now_millis();
+        let Some(until) = ends(&inner, &client, now).await else { return inner.account.time_lock.lift() };
+        inner.account.time_lock.lasts(Millis(now).until(until));
         if let Err(error) = tell(&inner, Update::Restricted { reason: REASON, until }).await {
             tracing::warn!(instance = %inner.instance, %error, "a time-lock was not told of");
         }
     });
 }
 
-/// How long the lock lasts from now, or that there is none: a single message may be refused without one.
-async fn left(inner: &Inner, client: &Client) -> Option<Duration> {
+/// When the lock is over, or that there is none: a single message may be refused without one.
+async fn ends(inner: &Inner, client: &Client, now: i64) -> Option<Millis> {
+    let guess = Some(within_reason(now, GUESS_MS));
     let lock = match timeout(ANSWER, client.mex().fetch_reachout_timelock()).await {
         Ok(Ok(lock)) => lock,
         Ok(Err(error)) => {
             tracing::debug!(instance = %inner.instance, %error, "WhatsApp does not say how long a time-lock lasts");
-            return Some(GUESS);
+            return guess;
         }
-        Err(_) => return Some(GUESS),
+        Err(_) => return guess,
     };
     if lock.is_active == Some(false) {
         return None;
     }
-    let Some(ends) = lock.time_enforcement_ends.and_then(|at| at.parse::<i64>().ok()) else { return Some(GUESS) };
-    let left = ends.saturating_mul(1000).saturating_sub(now_millis());
-    u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
+    let Some(ends) = lock.time_enforcement_ends.and_then(|at| at.parse::<i64>().ok()) else { return guess };
+    let left = ends.saturating_mul(1000).saturating_sub(now);
+    (left > 0).then(|| within_reason(now, left))
+}
+
+/// The end of a restriction that lasts that many milliseconds from now. What WhatsApp says is a number like any other.
+pub(crate) fn within_reason(now: i64, left: i64) -> Millis {
+    Millis(now + left.clamp(0, LONGEST_MS))
 }
 
 #[cfg(test)]
@@ -126,5 +137,12 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert!(!lock.refuses("a"));
         assert!(lock.add("a"), "another one");
+    }
+
+    #[test]
+    fn an_end_is_within_reason_whatever_is_said() {
+        assert_eq!(within_reason(7, 5), Millis(12));
+        assert_eq!(within_reason(7, -5), Millis(7));
+        assert_eq!(within_reason(7, i64::MAX), Millis(7 + LONGEST_MS));
     }
 }

@@ -80,25 +80,28 @@ impl Owner {
 
     /// About how many bytes the session's file would have, and rather more: it may grow until the line is closed.
     pub async fn session_bytes(&self) -> Result<usize> {
-        let (now, mut rows) = (self.app.clock.now(), self.session().rows().await?);
-        rows.retain(|row| row.until.is_none_or(|until| until > now));
-        Ok(moving::bytes_of(&rows))
+        Ok(moving::bytes_of(&self.rows_alive().await?))
     }
 
     /// The whole session. The line must be closed.
     pub async fn read_session(&self) -> Result<Session> {
         let instance = self.instance();
-        let now = self.app.clock.now();
-        let rows = self.session().rows().await?;
-        let alive = |row: &Row| row.until.is_none_or(|until| until > now);
+        let rows = self.rows_alive().await?;
         Ok(Session {
             platform: instance.platform,
             transport: instance.transport,
             mode: instance.mode,
             address: instance.address.clone(),
-            exported_at: now,
-            rows: rows.into_iter().filter(alive).collect(),
+            exported_at: self.app.clock.now(),
+            rows,
         })
+    }
+
+    async fn rows_alive(&self) -> Result<Vec<Row>> {
+        let now = self.app.clock.now();
+        let mut rows = self.session().rows().await?;
+        rows.retain(|row| row.until.is_none_or(|until| until > now));
+        Ok(rows)
     }
 
     /// Puts this session in place of what there is. Not at once: what is there until it has returned is no session.

@@ -1,32 +1,22 @@
 //! Media of messages that go out: read from media storage, encrypted into a file, uploaded from there. Nothing is held whole in memory.
-//!
-//! An upload is the account's, not an attempt's: as long as its line lives, one that takes longer than an attempt may goes on, and the
-//! next attempt finds it.
 
 use std::{
-    collections::HashMap,
     fs::File,
     io::{Read, Seek as _, SeekFrom},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Result;
-use futures_util::{
-    FutureExt as _, TryStreamExt as _,
-    future::{BoxFuture, Shared},
-};
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use shared::{
     Kind,
     domain::content::MediaKind,
     id::{InstanceId, MediaId},
     media::Media,
+    uploads,
 };
 use tempfile::NamedTempFile;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use whatsapp_rust::{
     Client,
@@ -42,19 +32,12 @@ use crate::line::Inner;
 
 /// WhatsApp keeps uploads for weeks; for a day one is certainly there.
 const REUSED_FOR: Duration = Duration::from_secs(86_400);
-/// Uploads that an account remembers.
-const REMEMBERED: usize = 64;
-/// How long an attempt waits for its upload: less than an attempt may take, with the sending behind it.
-const WAIT: Duration = Duration::from_secs(20);
 /// When a send looks again for an upload that goes on.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Uploads of an account at the same time: each has a file and a thread.
-const AT_ONCE: usize = 4;
-
 /// Why there is no upload.
 #[derive(Debug, Clone)]
-enum NoUpload {
+pub(crate) enum NoUpload {
     /// The line ended under it.
     NoLine,
     /// Our storage does not have it, and never will.
@@ -63,87 +46,39 @@ enum NoUpload {
 }
 
 type Outcome = Result<UploadResponse, NoUpload>;
-/// Under way, or done.
-type Upload = Shared<BoxFuture<'static, Outcome>>;
 /// The same file is encrypted differently for each kind.
-type Key = (MediaId, MediaKind);
+pub(crate) type Uploads = uploads::Uploads<(MediaId, MediaKind), UploadResponse, NoUpload>;
 
-/// What is uploaded, or was lately: a campaign sends the same picture a thousand times.
-pub(crate) struct Uploads {
-    all: Mutex<HashMap<Key, (Upload, Instant)>>,
-    slots: Arc<Semaphore>,
+/// None yet.
+pub(crate) fn none() -> Uploads {
+    Uploads::new(REUSED_FOR)
 }
 
-impl Default for Uploads {
-    fn default() -> Self {
-        Self { all: Mutex::default(), slots: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
-}
-
-impl Uploads {
-    /// What a message needs to refer to this media, which is uploaded if need be.
-    pub(super) async fn of(
-        &self,
-        inner: &Inner,
-        client: &Arc<Client>,
-        kind: MediaKind,
-        id: &MediaId,
-    ) -> Result<UploadResponse, Trouble> {
-        let key = (id.clone(), kind);
-        let upload = self.begin(&key, || {
-            let (media, instance, client) = (inner.media.clone(), inner.instance.clone(), Arc::clone(client));
-            let (id, ended, slots) = (id.clone(), inner.ended.clone(), Arc::clone(&self.slots));
-            async move {
-                let uploading = async {
-                    let _slot = slots.acquire().await;
-                    upload(&media, &instance, &client, kind, &id).await
-                };
-                tokio::select! {
-                    outcome = uploading => outcome,
-                    () = ended.cancelled() => Err(NoUpload::NoLine),
-                }
+/// What a message needs to refer to this media, which is uploaded if need be.
+pub(super) async fn uploaded(
+    inner: &Inner,
+    client: &Arc<Client>,
+    kind: MediaKind,
+    id: &MediaId,
+) -> Result<UploadResponse, Trouble> {
+    let make = || {
+        let (media, instance, client) = (inner.media.clone(), inner.instance.clone(), Arc::clone(client));
+        let (id, ended) = (id.clone(), inner.ended.clone());
+        async move {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => Err(NoUpload::NoLine),
+                outcome = upload(&media, &instance, &client, kind, &id) => outcome,
             }
-            .boxed()
-        });
-        let Ok(outcome) = timeout(WAIT, upload.clone()).await else { return Err(Trouble::Later(LOOK_AGAIN)) };
-        outcome.map_err(|no| {
-            self.forget(&key, &upload);
-            match no {
-                NoUpload::NoLine => Trouble::NoLine,
-                NoUpload::Missing => Trouble::refused(reason::MEDIA_GONE),
-                NoUpload::Failed(error) => Trouble::Failed(anyhow::anyhow!("{error:#}")),
-            }
-        })
-    }
-
-    fn begin(&self, key: &Key, make: impl FnOnce() -> BoxFuture<'static, Outcome>) -> Upload {
-        let mut all = self.all();
-        if let Some((upload, at)) = all.get(key)
-            && at.elapsed() < REUSED_FOR
-            && !matches!(upload.peek(), Some(Err(_)))
-        {
-            return upload.clone();
         }
-        if all.len() >= REMEMBERED {
-            all.retain(|_, (upload, at)| upload.peek().is_none() && at.elapsed() < REUSED_FOR);
-        }
-        let upload = make().shared();
-        all.insert(key.clone(), (upload.clone(), Instant::now()));
-        // Also when nobody waits for it.
-        tokio::spawn(upload.clone());
-        upload
-    }
-
-    /// One that failed: the next attempt uploads anew, unless another has begun to.
-    fn forget(&self, key: &Key, failed: &Upload) {
-        let mut all = self.all();
-        if all.get(key).is_some_and(|(upload, _)| upload.ptr_eq(failed)) {
-            all.remove(key);
-        }
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<Key, (Upload, Instant)>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        .boxed()
+    };
+    match inner.account.uploads.get((id.clone(), kind), make).await {
+        Some(Ok(upload)) => Ok(upload),
+        Some(Err(NoUpload::NoLine)) => Err(Trouble::NoLine),
+        Some(Err(NoUpload::Missing)) => Err(Trouble::refused(reason::MEDIA_GONE)),
+        Some(Err(NoUpload::Failed(error))) => Err(Trouble::Failed(anyhow::anyhow!("{error:#}"))),
+        None => Err(Trouble::Later(LOOK_AGAIN)),
     }
 }
 
@@ -193,33 +128,4 @@ async fn upload(media: &Media, instance: &InstanceId, client: &Client, kind: Med
         client.upload_stream(encrypted, info, media_type).await
     };
     uploading.await.map_err(|error| NoUpload::Failed(Arc::new(error)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key() -> Key {
-        (MediaId::new("m"), MediaKind::Image)
-    }
-
-    fn failing() -> BoxFuture<'static, Outcome> {
-        async { Err(NoUpload::Missing) }.boxed()
-    }
-
-    #[tokio::test]
-    async fn an_upload_is_shared_until_it_failed() {
-        let uploads = Uploads::default();
-        let first = uploads.begin(&key(), failing);
-        let same = uploads.begin(&key(), || panic!("there is one"));
-        assert!(first.ptr_eq(&same));
-        assert!(matches!(first.clone().await, Err(NoUpload::Missing)));
-        let second = uploads.begin(&key(), failing);
-        assert!(!second.ptr_eq(&first));
-        uploads.forget(&key(), &first);
-        assert!(
-            uploads.begin(&key(), || panic!("there is one")).ptr_eq(&second),
-            "another's failure says nothing of it"
-        );
-    }
 }

@@ -16,14 +16,14 @@ use whatsapp_rust::{
     waproto::whatsapp::{self as wa, message::protocol_message::Type},
 };
 
-use super::{Trouble, reason};
+use super::{Trouble, media::uploaded, reason};
 use crate::{line::Inner, people, store::Poll};
 
 /// The message for this send; media are uploaded on the way.
 pub(super) async fn build(inner: &Inner, client: &Arc<Client>, outgoing: &Outgoing) -> Result<wa::Message, Trouble> {
     let message = match &outgoing.content {
         Content::Media { media_kind, media } => {
-            let upload = inner.account.uploads.of(inner, client, *media_kind, &media.media_id).await?;
+            let upload = uploaded(inner, client, *media_kind, &media.media_id).await?;
             with_media(*media_kind, upload, &media.mime, media.filename.clone(), media.caption.clone())
         }
         content => plain(content, outgoing, &own(client))?,

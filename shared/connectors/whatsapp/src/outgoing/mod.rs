@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use whatsapp_rust::{Client, ClientError, IqError, Jid, SendError, SendOptions};
 
 pub(crate) use self::{
-    media::Uploads,
+    media::{Uploads, none as no_uploads},
     message::{jid, secret},
 };
 use crate::{acks::Answer, line::Inner, people, timelock};
