@@ -24,6 +24,8 @@ use super::{Kind, Road, is_loopback};
 
 /// Until the connection, the headers, and the next piece of a body, in either direction.
 const PAUSE: Duration = Duration::from_secs(30);
+/// From the last piece of a body that was handed over to the whole answer: what lies in buffers must still go out.
+const LAST: Duration = Duration::from_secs(120);
 /// Redirects that are followed, all of them on the same host.
 const REDIRECTS: usize = 3;
 /// Answers that are held in memory: never media, which is streamed.
@@ -155,7 +157,7 @@ impl HttpClient for Http {
         let fed = feed(body, &sender, &runtime);
         drop(sender);
         let stop = sending.abort_handle();
-        let answer = fed.and_then(|()| runtime.block_on(timeout(PAUSE, sending))??);
+        let answer = fed.and_then(|()| runtime.block_on(timeout(LAST, sending))??);
         stop.abort();
         answer
     }
